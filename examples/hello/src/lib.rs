@@ -1,0 +1,27 @@
+//! The smallest driver: a volume in memory with one file in it, which greets. It keeps nothing:
+//! what pods see is made for each of them, read-only, and gone when the pod is.
+
+use wasmount_guest_sdk::mounts::tmpfs::Tmpfs;
+use wasmount_guest_sdk::{MountTarget, Result, VolumeRecord, VolumeSpec, config, export};
+
+struct Hello;
+
+export! {
+    impl Volume for Hello {
+        fn mount(volume: &VolumeSpec, target: &MountTarget) -> Result {
+            if target.is_mounted()? {
+                return Ok(());
+            }
+            // What the operator wrote under [config] in grants.toml.
+            let greeting = config::get("greeting").unwrap_or_else(|| "hello".to_owned());
+            let tmpfs = Tmpfs::create(64 * 1024, 0o755, volume.fs_group())?;
+            tmpfs.write_file("greeting", format!("{greeting}, {}\n", volume.name()), 0o444)?;
+            // The mount appears once this function has returned success.
+            target.attach(tmpfs.seal()?)
+        }
+
+        fn unmount(_: &str, _: Option<&VolumeRecord>, target: &MountTarget) -> Result {
+            target.unmount()
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The command line, as clap reads it. Nothing here touches the node.
+
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use wasmount_core::call::{DriverName, NodeName};
+use wasmount_core::failure::Failure;
+
+use crate::layout;
+
+/// Builds, installs and examines wasmount drivers
+#[derive(Debug, Parser)]
+#[command(name = "wasmount", version, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage. `call` exits as the driver does."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build a driver's crate into a component
+    Build(Build),
+    /// Show what a component is, exports and asks for
+    Inspect(Inspect),
+    /// Install a component as a FlexVolume driver of this node, or upgrade one
+    Install(Box<Install>),
+    /// Remove a driver from this node, unless volumes of it are in use
+    Uninstall(Uninstall),
+    /// List the installed drivers and whether they are in order
+    List(List),
+    /// Examine a grants file
+    #[command(subcommand)]
+    Grants(Grants),
+    /// Call an installed driver as kubelet would
+    Call(Call),
+}
+
+/// `wasmount build`.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// The crate: a directory with Cargo.toml and wasmount.toml
+    pub dir: PathBuf,
+    /// Where to write the component
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// `wasmount inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The component
+    pub file: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wasmount install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The component
+    pub file: PathBuf,
+    /// The driver's name, as pods and PersistentVolumes write it
+    #[arg(long, value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// What the component may do; without it, nothing
+    #[arg(long, value_name = "FILE")]
+    pub grants: Option<PathBuf>,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// kubelet's --root-dir, which every mount is below
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet", value_parser = directory)]
+    pub kubelet_root: PathBuf,
+    /// Where the driver keeps what it must remember of volumes
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/wasmount", value_parser = directory)]
+    pub data_dir: PathBuf,
+    /// Where the driver keeps locks; lost at a reboot
+    #[arg(long, value_name = "DIR", default_value = "/run/wasmount", value_parser = directory)]
+    pub run_dir: PathBuf,
+    /// Where the driver keeps its audit log
+    #[arg(long, value_name = "DIR", default_value = "/var/log/wasmount", value_parser = directory)]
+    pub log_dir: PathBuf,
+    /// The name that Kubernetes has for this node [default: the host name]
+    #[arg(long, value_name = "NAME", value_parser = node_name)]
+    pub node_name: Option<NodeName>,
+    /// The driver program [default: wasmount-driver beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub driver_binary: Option<PathBuf>,
+}
+
+/// `wasmount uninstall`.
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// The driver's name
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// Where the driver's records are, should the driver's receipt not say so any more
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// `wasmount list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wasmount grants`.
+#[derive(Debug, Subcommand)]
+pub enum Grants {
+    /// Say what is wrong in a grants file, and what it lacks for a component
+    Check(GrantsCheck),
+}
+
+/// `wasmount grants check`.
+#[derive(Debug, Args)]
+pub struct GrantsCheck {
+    /// The grants file
+    pub file: PathBuf,
+    /// Compare it with what this component asks for
+    #[arg(long, value_name = "FILE")]
+    pub component: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wasmount call`.
+#[derive(Debug, Args)]
+pub struct Call {
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// The driver's name
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// The operation and its arguments; @FILE stands for what is in FILE
+    #[arg(value_name = "OP ARG", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
+}
+
+fn driver_name(text: &str) -> Result<DriverName, String> {
+    let driver: DriverName = text.parse().map_err(|failure: Failure| failure.message)?;
+    // What kubelet executes has the driver's name and lies beside these.
+    match driver.name() {
+        layout::CURRENT => Err("a driver's directory has another use for that name".to_owned()),
+        _ => Ok(driver),
+    }
+}
+
+fn node_name(text: &str) -> Result<NodeName, String> {
+    text.parse().map_err(|failure: Failure| failure.message)
+}
+
+/// A directory that the driver uses later, wherever it is called from. The receipt has it as
+/// text, so it is UTF-8.
+fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    let straight = path.components().all(|part| part != Component::ParentDir);
+    if !path.is_absolute() || !straight {
+        return Err("an absolute path without `..` is needed".to_owned());
+    }
+    // Without `//`, `/./` and a slash at the end.
+    Ok(path.components().collect())
+}

@@ -1,0 +1,106 @@
+//! `wasmount inspect`: what a component is and everything it can ever ask of a node, for whoever
+//! is to decide what to grant. What a vendor wrote was made harmless to a terminal before.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use wasmount_core::bundle::receipt::sha256_hex;
+use wasmount_pack::{Capability, Inspection};
+
+use crate::arguments;
+use crate::component::Component;
+use crate::output::{Output, wrap};
+
+/// The JSON document.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document<'a> {
+    /// Of the file, in hexadecimal.
+    sha256: &'a str,
+    bytes: usize,
+    #[serde(flatten)]
+    inspection: &'a Inspection,
+    /// Imported, and the manifest gives no reason for it.
+    unexplained: Vec<Capability>,
+    /// The manifest asks for it, and it is not imported.
+    unused: Vec<Capability>,
+}
+
+/// Prints what is in the file.
+pub fn run(arguments: &arguments::Inspect, output: &mut Output<'_>) -> Result<()> {
+    let component = Component::read(&arguments.file)?;
+    let sha256 = sha256_hex(&component.bytes);
+    let inspection = &component.inspection;
+    if arguments.json {
+        return output.json(&Document {
+            sha256: &sha256,
+            bytes: component.bytes.len(),
+            inspection,
+            unexplained: inspection.unexplained().into_iter().collect(),
+            unused: inspection.unused().into_iter().collect(),
+        });
+    }
+    let text = describe(inspection, component.bytes.len(), &sha256);
+    output.text(&text.context("writing the description")?)
+}
+
+fn describe(
+    inspection: &Inspection,
+    bytes: usize,
+    sha256: &str,
+) -> Result<String, std::fmt::Error> {
+    let manifest = &inspection.manifest;
+    let yes = |yes| if yes { "yes" } else { "no" };
+    let mut text = String::new();
+    writeln!(text, "{} {}: {}", manifest.name, manifest.version, manifest.description)?;
+    writeln!(text, "  sha256   {sha256} ({bytes} bytes)")?;
+    writeln!(text, "  exports  {}", join(&inspection.exports))?;
+    writeln!(
+        text,
+        "  kubelet  sets the group of files: {}; SELinux relabelling: {}; metrics: {}",
+        yes(manifest.fs_group),
+        yes(manifest.selinux_relabel),
+        yes(manifest.supports_metrics)
+    )?;
+
+    let mut functions: BTreeMap<Option<Capability>, Vec<String>> = BTreeMap::new();
+    for import in &inspection.imports {
+        let name = format!("{}.{}", import.interface, import.function);
+        functions.entry(import.capability).or_default().push(name);
+    }
+    let free = functions.remove(&None).unwrap_or_default();
+    if functions.is_empty() {
+        writeln!(text, "\nit asks for nothing that has to be granted")?;
+    } else {
+        writeln!(text, "\nit asks for, and does only as far as grants.toml allows:")?;
+    }
+    for (capability, functions) in &functions {
+        let ask = manifest.asks.iter().find(|ask| Some(ask.capability) == *capability);
+        let capability = capability.map(|capability| capability.to_string()).unwrap_or_default();
+        writeln!(text, "    {capability}")?;
+        writeln!(text, "{}", wrap("for", functions.iter().map(String::as_str), ", "))?;
+        let reason = ask.map_or("(the vendor does not say)", |ask| ask.reason.as_str());
+        writeln!(text, "{}", wrap("why", reason.split(' '), " "))?;
+    }
+    if !free.is_empty() {
+        writeln!(text, "\nit uses what needs no grant:")?;
+        writeln!(text, "{}", wrap("", free.iter().map(String::as_str), ", "))?;
+    }
+    let unused = inspection.unused();
+    if !unused.is_empty() {
+        writeln!(text, "\nit gives reasons for what it never does: {}", join(&unused))?;
+    }
+    if !inspection.foreign.is_empty() {
+        writeln!(text, "\nit cannot run, since it imports what wasmount does not have:")?;
+        for foreign in &inspection.foreign {
+            writeln!(text, "  {foreign}")?;
+        }
+    }
+    Ok(text)
+}
+
+fn join(items: impl IntoIterator<Item = impl ToString>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,254 @@
+//! `wasmount install`: from a component and a grants file to a driver that kubelet finds.
+//!
+//! All that can be known beforehand is found out here, where somebody is there to read it, and
+//! nothing of it on kubelet's path: whether the component fits this host, whether the files will
+//! be believed, whether the driver runs at all. How the files get to their place is `stage`'s part.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Error, Result, bail};
+use wasmount_core::bundle::Bundle;
+use wasmount_core::guest::compiler::{self, Cpu};
+use wasmount_core::guest::engine::WASMTIME_VERSION;
+
+use crate::arguments;
+use crate::component::{Component, read_at_most};
+use crate::coverage::{self, Coverage, in_short};
+use crate::grants::{self, GrantsFile};
+use crate::layout::{DRIVER, PluginDir};
+use crate::output::Output;
+use crate::receipt::{self, Contents};
+use crate::stage::{self, Staged, Version};
+use crate::usage;
+
+/// The largest driver program that is read, in bytes; ours are a tenth of it.
+const MAX_DRIVER: usize = 64 << 20;
+
+/// The oldest kernel that the driver runs on, for mount_setattr(2).
+const OLDEST_KERNEL: (u32, u32) = (5, 12);
+
+/// Installs, and says what was asked for and what was granted.
+pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()> {
+    require_root("install")?;
+    require_kernel(&rustix::system::uname().release().to_string_lossy())?;
+    let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
+    let component = Component::read(&arguments.file)?;
+    refuse_foreign(&component)?;
+    let grants = match &arguments.grants {
+        Some(path) => GrantsFile::read(path)?,
+        None => GrantsFile::nothing(),
+    };
+    let driver = read_at_most(&driver_binary(arguments)?, MAX_DRIVER)
+        .context("the driver program cannot be installed; name another with --driver-binary")?;
+
+    let manifest = &component.inspection.manifest;
+    output.progress(&format!("compiling {} {} for this machine", manifest.name, manifest.version));
+    let cpu = Cpu::Native;
+    let image = compiler::compile(&component.bytes, cpu)
+        .with_context(|| format!("{}", arguments.file.display()))?;
+    let contents = Contents {
+        driver: &driver,
+        component: &component,
+        image: &image,
+        cpu,
+        grants: &grants.text,
+    };
+    let receipt = receipt::write(arguments, &contents)?;
+    let version = Version {
+        driver: &driver,
+        component: &component.bytes,
+        image: &image,
+        grants: grants.text.as_bytes(),
+        receipt: &receipt,
+    };
+
+    let lock = plugins.lock(|| output.waiting(&plugins))?;
+    refuse_to_lose_records(arguments, &plugins)?;
+    let staged = stage::install(&plugins, &lock, &arguments.driver, &version, &accept)?;
+    drop(lock);
+    report(arguments, &component, &grants, &staged, output)
+}
+
+/// Fails for any user but root, to whom all that is installed has to belong.
+pub fn require_root(command: &str) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "only root can do this: the driver believes no file that is another's; \
+             try `sudo wasmount {command} …`"
+        );
+    }
+    Ok(())
+}
+
+fn require_kernel(release: &str) -> Result<()> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let version = numbers.next().and_then(Result::ok).zip(numbers.next().and_then(Result::ok));
+    // One whose name says nothing is given the benefit of the doubt.
+    if version.is_some_and(|version| version < OLDEST_KERNEL) {
+        let (major, minor) = OLDEST_KERNEL;
+        bail!(
+            "this is Linux {release}, and mounts that are safe need {major}.{minor} or newer \
+             (mount_setattr(2)); update the node's kernel"
+        );
+    }
+    Ok(())
+}
+
+fn refuse_foreign(component: &Component) -> Result<()> {
+    let foreign = &component.inspection.foreign;
+    let Some(first) = foreign.first() else {
+        return Ok(());
+    };
+    let others = match foreign.len() - 1 {
+        0 => String::new(),
+        others => format!(" and {others} more that wasmount does not have"),
+    };
+    bail!(
+        "the component cannot run here: it imports {first}{others}; build it with wasmount's \
+         guest-sdk for wasm32-unknown-unknown"
+    );
+}
+
+fn driver_binary(arguments: &arguments::Install) -> Result<PathBuf> {
+    if let Some(path) = &arguments.driver_binary {
+        return Ok(path.clone());
+    }
+    let own = std::env::current_exe().context("finding this program's directory")?;
+    Ok(own.with_file_name(DRIVER))
+}
+
+/// An upgrade that moves the records would leave nobody who knows how to unmount what is mounted.
+fn refuse_to_lose_records(arguments: &arguments::Install, plugins: &PluginDir) -> Result<()> {
+    let directory = plugins.driver(&arguments.driver);
+    let Ok(Some(current)) = directory.current_version() else {
+        return Ok(());
+    };
+    // One that cannot be read is being repaired.
+    let Ok(bundle) = Bundle::read_at(&directory.version(&current)) else {
+        return Ok(());
+    };
+    let old = bundle.receipt;
+    let moved = [
+        ("--data-dir", &old.data_dir, &arguments.data_dir),
+        ("--run-dir", &old.run_dir, &arguments.run_dir),
+        ("--kubelet-root", &old.kubelet_root, &arguments.kubelet_root),
+    ];
+    let Some((option, was, _)) = moved.into_iter().find(|(_, was, is)| was != is) else {
+        return Ok(());
+    };
+    let data_dir = old.data_dir.join(arguments.driver.tilde());
+    let used = usage::volumes(&data_dir, &usage::boot_id()?, &old.kubelet_root)?;
+    if let Some(volume) = used.first() {
+        bail!(
+            "volumes of {} are in use ({}: {}), and what is to be undone is on record for other \
+             directories; install it with {option} {}",
+            arguments.driver,
+            volume.volume,
+            volume.how.join(", "),
+            was.display()
+        );
+    }
+    Ok(())
+}
+
+/// A version is put to use only if the driver will believe its files, and runs.
+fn accept(directory: &Path) -> Result<()> {
+    let what = "the driver would not work, and is not installed";
+    Bundle::open_at(directory, WASMTIME_VERSION)
+        .and_then(|bundle| bundle.verify_component())
+        .context(what)?;
+    try_init(&directory.join(DRIVER)).context(what)
+}
+
+/// Has the driver answer `init`, as kubelet will at once.
+fn try_init(driver: &Path) -> Result<()> {
+    let reply = Command::new(driver)
+        .arg("init")
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| "the driver program cannot be executed")?;
+    let status = serde_json::from_slice::<serde_json::Value>(&reply.stdout);
+    let status = status.as_ref().ok().and_then(|reply| reply["status"].as_str());
+    if status == Some("Success") && reply.stderr.is_empty() && reply.status.success() {
+        return Ok(());
+    }
+    let mut said = String::from_utf8_lossy(&reply.stdout).into_owned();
+    said.push_str(&String::from_utf8_lossy(&reply.stderr));
+    let shown: String = said.trim().chars().filter(|c| !c.is_control()).take(500).collect();
+    Err(Error::msg(if shown.is_empty() {
+        format!("the driver program answers `init` with nothing ({})", reply.status)
+    } else {
+        format!("the driver program answers `init` with: {shown}")
+    }))
+}
+
+fn report(
+    arguments: &arguments::Install,
+    component: &Component,
+    file: &GrantsFile,
+    staged: &Staged,
+    output: &mut Output<'_>,
+) -> Result<()> {
+    for leftover in &staged.leftovers {
+        output.warn(&format!("something old could not be tidied up: {leftover}"));
+    }
+    let inspection = &component.inspection;
+    let (driver, manifest) = (&arguments.driver, &inspection.manifest);
+    let exports: Vec<&str> = inspection.exports.iter().map(|export| export.name()).collect();
+    output.text(&match &staged.previous {
+        None => format!("installed {driver}: {} {}", manifest.name, manifest.version),
+        Some(_) => format!("upgraded {driver} to {} {}", manifest.name, manifest.version),
+    })?;
+    output.text(&format!("  at       {}", staged.directory.display()))?;
+    output.text(&format!("  version  {}", staged.version.as_str()))?;
+    if let Some(previous) = staged.previous.as_ref().filter(|id| **id != staged.version) {
+        output.text(&format!("  before   {} (kept)", previous.as_str()))?;
+    }
+    output.text(&format!("  exports  {}", exports.join(", ")))?;
+    output.text(&format!("  asks     {}", in_short(&coverage::asked(inspection))))?;
+    output.text(&format!("  granted  {}", in_short(&coverage::given(&file.grants))))?;
+    if staged.previous.is_some() && arguments.grants.is_none() {
+        output.warn("it was installed without --grants: what it was granted before is no more");
+    }
+    let coverage = Coverage::of(inspection, &file.grants);
+    if arguments.grants.is_none() && !coverage.missing.is_empty() {
+        let component = arguments.file.display();
+        return output.text(&format!(
+            "next: see `wasmount inspect {component}`, write what it may do into a file, and \
+             install again with --grants FILE"
+        ));
+    }
+    if !coverage.missing.is_empty() {
+        output.warn(&grants::describe_missing(&coverage));
+    }
+    let plugin_dir = match &arguments.plugin_dir {
+        Some(path) => format!("--plugin-dir {} ", path.display()),
+        None => String::new(),
+    };
+    output.text(&format!("next: wasmount call {plugin_dir}{driver} init"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels() {
+        for (release, accepted) in [
+            ("6.18.44-fc", true),
+            ("5.12.0", true),
+            ("5.12-rc1", true),
+            ("5.11.22-100.el8", false),
+            ("4.19.0-27-amd64", false),
+            ("unheard-of", true),
+        ] {
+            let told = require_kernel(release).map_err(|error| error.to_string());
+            let refused = format!(
+                "this is Linux {release}, and mounts that are safe need 5.12 or newer \
+                 (mount_setattr(2)); update the node's kernel"
+            );
+            assert_eq!(told, if accepted { Ok(()) } else { Err(refused) });
+        }
+    }
+}

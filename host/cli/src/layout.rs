@@ -1,0 +1,203 @@
+//! How a driver lies in the plugin directory: the names of its parts, and nothing that changes them.
+//!
+//! ```text
+//! <plugin-dir>/<vendor>~<driver>/
+//!   <driver> -> current/wasmount-driver
+//!   current -> .versions/.<id>
+//!   .versions/.<id>/{wasmount-driver,component.wasm,component.cwasm,grants.toml,receipt.json}
+//! ```
+//!
+//! kubelet watches this tree and runs `init` for whatever happens to a name in it, unless the
+//! name begins with a dot. Hence the dots: what is not finished, or is finished with, has one.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::FlockOperation;
+use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, RECEIPT, receipt};
+use wasmount_core::call::DriverName;
+
+/// Where kubelet looks for drivers if it is not told otherwise: upstream, and on OpenShift.
+pub const PLUGIN_DIRS: [&str; 2] = [
+    "/usr/libexec/kubernetes/kubelet-plugins/volume/exec",
+    "/etc/kubernetes/kubelet-plugins/volume/exec",
+];
+
+/// The driver program.
+pub const DRIVER: &str = "wasmount-driver";
+/// All files of a version, and no others.
+pub const VERSION_FILES: [&str; 5] = [DRIVER, COMPONENT, IMAGE, GRANTS, RECEIPT];
+
+/// The symlink to the version in use.
+pub const CURRENT: &str = "current";
+/// The directory of all versions.
+pub const VERSIONS: &str = ".versions";
+/// What the symlink that kubelet executes points to.
+pub const EXECUTABLE_TARGET: &str = "current/wasmount-driver";
+
+/// kubelet's plugin directory.
+#[derive(Clone, Debug)]
+pub struct PluginDir(PathBuf);
+
+impl PluginDir {
+    /// The one that was named, or the first of [`PLUGIN_DIRS`] that exists. It is never created:
+    /// a directory that kubelet does not look into would make a driver that nobody calls.
+    pub fn find(named: Option<&Path>) -> Result<Self> {
+        let Some(path) = named else {
+            return match PLUGIN_DIRS.iter().map(Path::new).find(|path| path.is_dir()) {
+                Some(path) => Self::find(Some(path)),
+                None => bail!(
+                    "no plugin directory: neither {} nor {} exists; name the directory that \
+                     kubelet's --volume-plugin-dir names with --plugin-dir",
+                    PLUGIN_DIRS[0],
+                    PLUGIN_DIRS[1],
+                ),
+            };
+        };
+        // The driver's own path has no links in it, as the kernel tells it; checking the files
+        // here is to go by the same path. And messages mean the same wherever they are read.
+        let path = fs::canonicalize(path)
+            .with_context(|| format!("plugin directory {} cannot be used", path.display()))?;
+        if !path.is_dir() {
+            bail!("plugin directory {} is not a directory", path.display());
+        }
+        Ok(Self(path))
+    }
+
+    /// Its absolute path, without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The directory that this driver has or would have.
+    pub fn driver(&self, driver: &DriverName) -> DriverDir {
+        DriverDir::new(self.0.join(driver.tilde()), driver.name().to_owned())
+    }
+
+    /// Makes this process the only `wasmount` that changes the directory, until the value is
+    /// dropped. `waiting` is called once if another has to finish first.
+    pub fn lock(&self, waiting: impl FnOnce()) -> Result<Lock> {
+        // The lock is on the directory itself: a lock file would be a stray file to kubelet.
+        let what = || format!("locking {}", self.0.display());
+        let directory = open_directory(&self.0).with_context(what)?;
+        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                waiting();
+                rustix::io::retry_on_intr(|| {
+                    rustix::fs::flock(&directory, FlockOperation::LockExclusive)
+                })
+                .with_context(what)?;
+            }
+            other => other.with_context(what)?,
+        }
+        Ok(Lock(directory))
+    }
+}
+
+/// The right to change a plugin directory.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held, not read")] OwnedFd);
+
+/// The directory of one driver.
+#[derive(Clone, Debug)]
+pub struct DriverDir {
+    path: PathBuf,
+    executable: String,
+}
+
+impl DriverDir {
+    /// A driver directory anywhere, such as one that is still being staged.
+    pub fn new(path: PathBuf, executable: String) -> Self {
+        Self { path, executable }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the symlink that kubelet executes.
+    pub fn executable_name(&self) -> &str {
+        &self.executable
+    }
+
+    /// What kubelet executes.
+    pub fn executable(&self) -> PathBuf {
+        self.path.join(&self.executable)
+    }
+
+    /// The symlink to the version in use.
+    pub fn current(&self) -> PathBuf {
+        self.path.join(CURRENT)
+    }
+
+    /// The directory of all versions.
+    pub fn versions(&self) -> PathBuf {
+        self.path.join(VERSIONS)
+    }
+
+    /// The directory of one version.
+    pub fn version(&self, id: &VersionId) -> PathBuf {
+        self.versions().join(id.directory())
+    }
+
+    /// Which version is in use; none if `current` is missing or is not a link to a version.
+    pub fn current_version(&self) -> io::Result<Option<VersionId>> {
+        match fs::read_link(self.current()) {
+            Ok(target) => Ok(target
+                .strip_prefix(VERSIONS)
+                .ok()
+                .and_then(Path::to_str)
+                .and_then(VersionId::from_directory)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Whether `wasmount install` made this directory: it holds versions.
+    pub fn is_ours(&self) -> bool {
+        fs::symlink_metadata(self.versions()).is_ok_and(|metadata| metadata.is_dir())
+    }
+}
+
+/// The name of a version: the first 16 hexadecimal digits of the SHA-256 of its receipt. As the
+/// receipt holds the digests of all else, the name vouches for the whole version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VersionId(String);
+
+impl VersionId {
+    /// The version that has this receipt.
+    pub fn of_receipt(receipt: &[u8]) -> Self {
+        Self(receipt::id_of(receipt))
+    }
+
+    /// Reads the name of a version's directory.
+    pub fn from_directory(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix('.')?;
+        let valid =
+            digits.len() == 16 && digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        valid.then(|| Self(digits.to_owned()))
+    }
+
+    /// The name of the version's directory in `.versions`.
+    pub fn directory(&self) -> String {
+        format!(".{}", self.0)
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Opens a directory, for its lock or to make what was done in it durable.
+pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}

@@ -1,0 +1,41 @@
+//! `wasmount`: the operator's and the vendor's tool.
+//!
+//! One module for each command, and beneath them `layout` (what lies where), `stage` and `remove`
+//! (the only ones that change the plugin directory), `usage` (is a driver needed?) and `coverage`
+//! (what a component asks for, held against what it is granted). kubelet's calls are no business
+//! of this crate: it decides nothing about them.
+
+pub mod arguments;
+pub mod build;
+pub mod call;
+pub mod component;
+pub mod coverage;
+pub mod grants;
+pub mod inspect;
+pub mod install;
+pub mod layout;
+pub mod list;
+pub mod output;
+pub mod receipt;
+pub mod remove;
+pub mod stage;
+pub mod uninstall;
+pub mod usage;
+
+use anyhow::Result;
+
+use arguments::{Arguments, Command, Grants};
+use output::Output;
+
+/// Does what the arguments say.
+pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
+    match &arguments.command {
+        Command::Build(arguments) => build::run(arguments, output),
+        Command::Inspect(arguments) => inspect::run(arguments, output),
+        Command::Install(arguments) => install::run(arguments, output),
+        Command::Uninstall(arguments) => uninstall::run(arguments, output),
+        Command::List(arguments) => list::run(arguments, output),
+        Command::Grants(Grants::Check(arguments)) => grants::check(arguments, output),
+        Command::Call(arguments) => match call::run(arguments)? {},
+    }
+}

@@ -1,0 +1,204 @@
+//! `wasmount uninstall`: a driver goes only when nothing on this node needs it any more.
+//!
+//! What volumes of it are in use is for the driver's records to say. The records and the log are
+//! never removed: they are the operator's evidence, and the next installation's memory.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Error, Result, anyhow, bail};
+use wasmount_core::bundle::Bundle;
+use wasmount_core::call::DriverName;
+
+use crate::arguments;
+use crate::install::require_root;
+
+use crate::layout::{self, DriverDir, Lock, PluginDir};
+use crate::output::Output;
+use crate::remove;
+use crate::usage::{self, InUse};
+
+/// How long to wait for calls that are under way: they end within 110 s by themselves.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often to look whether they have ended.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Uninstalls, and says what stays.
+pub fn run(arguments: &arguments::Uninstall, output: &mut Output<'_>) -> Result<()> {
+    require_root("uninstall")?;
+    let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
+    let (driver, directory) = (&arguments.driver, plugins.driver(&arguments.driver));
+    if fs::symlink_metadata(directory.path()).is_err() {
+        bail!(
+            "{driver} is not installed in {}: `wasmount list` shows what is",
+            plugins.path().display()
+        );
+    }
+    let lock = plugins.lock(|| output.waiting(&plugins))?;
+    remove::check_driver(directory.path())?;
+    let places = Places::of(&directory, arguments)?;
+    let boot_id = usage::boot_id()?;
+    let in_use = || usage::volumes(&places.records, &boot_id, &places.kubelet_root);
+    let mut waiting = |process| {
+        output.progress(&format!("waiting for a call that is under way (process {process})"));
+    };
+    uninstall(&plugins, &lock, driver, &in_use, PATIENCE, &mut waiting)?;
+    output.text(&format!("uninstalled {driver}"))?;
+    for (what, path) in [("records", Some(&places.records)), ("audit log", places.log.as_ref())] {
+        if let Some(path) = path.filter(|path| path.exists()) {
+            output.text(&format!("  left {what} in {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the driver's receipt says of directories.
+struct Places {
+    records: PathBuf,
+    kubelet_root: PathBuf,
+    log: Option<PathBuf>,
+}
+
+impl Places {
+    fn of(directory: &DriverDir, arguments: &arguments::Uninstall) -> Result<Self> {
+        let tilde = arguments.driver.tilde();
+        let version = directory.current_version().context("reading which version is in use")?;
+        let read = match version {
+            Some(version) => Bundle::read_at(&directory.version(&version)).map_err(Error::new),
+            None => {
+                let current = directory.current();
+                Err(anyhow!("{} is not a link to a version", current.display()))
+            }
+        };
+        match (read, &arguments.data_dir) {
+            (Ok(bundle), named) => {
+                let receipt = bundle.receipt;
+                let log_dir = receipt.log_dir;
+                Ok(Self {
+                    records: named.as_ref().unwrap_or(&receipt.data_dir).join(&tilde),
+                    kubelet_root: receipt.kubelet_root,
+                    log: Some(log_dir.join(format!("{tilde}.jsonl"))),
+                })
+            }
+            (Err(_), Some(data_dir)) => Ok(Self {
+                records: data_dir.join(&tilde),
+                kubelet_root: PathBuf::from("<kubelet root>"),
+                log: None,
+            }),
+            (Err(error), None) => Err(error.context(
+                "nothing tells where the driver's records are, and so whether volumes are in \
+                 use; name the directory with --data-dir (/var/lib/wasmount unless it was \
+                 installed otherwise)",
+            )),
+        }
+    }
+}
+
+/// Removes the driver unless it is needed. `in_use` lists the volumes that are in use; it is
+/// asked again when nothing can call the driver any more and what was called has ended. If that
+/// takes time, `waiting` is told the process. After an error the driver is as it was, unless the
+/// error is about removing one of its files.
+pub fn uninstall(
+    plugins: &PluginDir,
+    _lock: &Lock,
+    driver: &DriverName,
+    in_use: &dyn Fn() -> Result<Vec<InUse>>,
+    patience: Duration,
+    waiting: &mut dyn FnMut(u32),
+) -> Result<()> {
+    let directory = plugins.driver(driver);
+    remove::check_driver(directory.path())?;
+    refuse_if_used(driver, in_use()?)?;
+    let closed = Closed::close(&directory)?;
+    wait_for_calls(&directory, patience, waiting)?;
+    // A call that was under way may have mounted a volume since.
+    refuse_if_used(driver, in_use()?)?;
+    closed.for_good();
+    remove::driver(directory.path())?;
+    let plugins = layout::open_directory(plugins.path()).map(fs::File::from);
+    plugins.and_then(|directory| directory.sync_all()).context("making the removal durable")
+}
+
+/// A driver that cannot be called, because what kubelet executes is away.
+struct Closed<'a> {
+    directory: &'a DriverDir,
+    reopen: bool,
+}
+
+impl<'a> Closed<'a> {
+    fn close(directory: &'a DriverDir) -> Result<Self> {
+        let executable = directory.executable();
+        let reopen = match fs::remove_file(&executable) {
+            // An uninstallation before this one was cut short.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            other => {
+                other.with_context(|| format!("removing {}", executable.display()))?;
+                true
+            }
+        };
+        Ok(Self { directory, reopen })
+    }
+
+    fn for_good(mut self) {
+        self.reopen = false;
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        if self.reopen {
+            // If it fails, installing anew repairs it; the error that led here counts.
+            let _ = symlink(layout::EXECUTABLE_TARGET, self.directory.executable());
+        }
+    }
+}
+
+fn wait_for_calls(
+    directory: &DriverDir,
+    patience: Duration,
+    waiting: &mut dyn FnMut(u32),
+) -> Result<()> {
+    let start = Instant::now();
+    let mut told = false;
+    loop {
+        let running = usage::running(directory)?;
+        let Some(first) = running.first() else {
+            return Ok(());
+        };
+        if start.elapsed() >= patience {
+            bail!(
+                "a call of the driver is still running (process {first}) after {} s; \
+                 find out what it waits for, then try again",
+                patience.as_secs()
+            );
+        }
+        if !told {
+            waiting(*first);
+            told = true;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn refuse_if_used(driver: &DriverName, volumes: Vec<InUse>) -> Result<()> {
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let mut message = match volumes.len() {
+        1 => format!("a volume of {} is in use", driver.slash()),
+        count => format!("{count} volumes of {} are in use", driver.slash()),
+    };
+    for volume in &volumes {
+        let _ = write!(message, "\n  {}: {}", volume.volume, volume.how.join(", "));
+    }
+    message.push_str(
+        "\nremove the pods and volumes that use the driver, or take them down with \
+         `wasmount call`, then try again",
+    );
+    bail!(message)
+}

@@ -1,0 +1,182 @@
+//! Which volumes of a driver are in use on this node, by the driver's own records, and whether a
+//! call of it is under way. It reads; it does not ask the kernel what is mounted, since what the
+//! records list is what the driver would still have to undo.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use wasmount_core::journal::record::VolumeRecord;
+
+use crate::layout::{self, DriverDir};
+
+/// Where, in a driver's data directory, the records are.
+const VOLUMES: &str = "volumes";
+
+/// A volume that is in use, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Its name.
+    pub volume: String,
+    /// For the operator: `mounted at …`, `attached as …`.
+    pub how: Vec<String>,
+}
+
+/// The volumes in use by the records in `data_dir`, which is this one driver's, sorted by name.
+///
+/// Fails if a record cannot be read: it may be of a volume that is mounted.
+pub fn volumes(data_dir: &Path, boot_id: &str, kubelet_root: &Path) -> Result<Vec<InUse>> {
+    let directory = data_dir.join(VOLUMES);
+    let unreadable =
+        |path: &Path| format!("{} cannot be read, so its volume may be in use", path.display());
+    let entries = match fs::read_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| unreadable(&directory))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| unreadable(&directory))?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let text = match fs::read(&path) {
+            // Torn down while we were looking.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.with_context(|| unreadable(&path))?,
+        };
+        let record: VolumeRecord =
+            serde_json::from_slice(&text).with_context(|| unreadable(&path))?;
+        let how = how_used(&record, boot_id, kubelet_root);
+        if !how.is_empty() {
+            found.push(InUse { volume: record.volume, how });
+        }
+    }
+    found.sort_by(|a, b| a.volume.cmp(&b.volume));
+    Ok(found)
+}
+
+/// Devices and mounts are gone with the boot that made them; what `attach` promised is not.
+fn how_used(record: &VolumeRecord, boot_id: &str, kubelet_root: &Path) -> Vec<String> {
+    let mut how = Vec::new();
+    if record.boot_id == boot_id {
+        for mount in record.published.iter().chain(&record.staged) {
+            how.push(format!("mounted at {}", kubelet_root.join(&mount.beneath_root).display()));
+        }
+        if let Some(device) = &record.device {
+            let (major, minor) = device.number;
+            how.push(format!("attached as device {major}:{minor}"));
+        }
+    }
+    if let Some(node) = &record.attached_node {
+        how.push(format!("given to node {node}"));
+    }
+    how
+}
+
+/// This boot's id, as records have it.
+pub fn boot_id() -> Result<String> {
+    let text =
+        fs::read_to_string("/proc/sys/kernel/random/boot_id").context("reading the boot id")?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// The processes that are running a version of this driver, in whatever mount namespace. Those
+/// of other users are seen by root only.
+pub fn running(driver: &DriverDir) -> Result<Vec<u32>> {
+    let mut programs = BTreeSet::new();
+    let versions = match fs::read_dir(driver.versions()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.with_context(|| format!("reading {}", driver.versions().display()))?,
+    };
+    for version in versions.filter_map(Result::ok) {
+        if let Ok(metadata) = fs::metadata(version.path().join(layout::DRIVER)) {
+            programs.insert((metadata.dev(), metadata.ino()));
+        }
+    }
+    let processes = fs::read_dir("/proc").context("reading /proc")?;
+    let processes = processes.filter_map(Result::ok).filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let program = fs::metadata(entry.path().join("exe")).ok()?;
+        programs.contains(&(program.dev(), program.ino())).then_some(pid)
+    });
+    Ok(processes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(changes: serde_json::Value) -> serde_json::Value {
+        let mut record = serde_json::json!({
+            "v": 1, "volume": "pv-1", "options": {}, "fs_type": null, "access": "read-write",
+            "boot_id": "this", "attached_node": null, "image": null, "device": null,
+            "staged": null, "published": [], "formatting": null, "mounted": [],
+            "state": {},
+        });
+        for (key, value) in changes.as_object().expect("changes are an object") {
+            record[key] = value.clone();
+        }
+        record
+    }
+
+    #[test]
+    fn what_a_record_says_is_in_use() {
+        let mount = |path: &str| {
+            serde_json::json!({
+                "beneath_root": path, "access": "read-write", "fs_type": "ext4", "device": [7, 3],
+            })
+        };
+        let device = serde_json::json!({"number": [7, 3], "identity": "image:1", "is_loop": true});
+        for (changes, expected) in [
+            (serde_json::json!({}), &[][..]),
+            (serde_json::json!({"mounted": ["image:1:2:3"]}), &[]),
+            (serde_json::json!({"device": device}), &["attached as device 7:3"]),
+            (
+                serde_json::json!({"staged": mount("plugins/m"), "published": [mount("pods/a"), mount("pods/b")]}),
+                &["mounted at /k/pods/a", "mounted at /k/pods/b", "mounted at /k/plugins/m"],
+            ),
+            (serde_json::json!({"attached_node": "node-1"}), &["given to node node-1"]),
+            (
+                serde_json::json!({
+                    "boot_id": "earlier", "device": device, "published": [mount("pods/a")],
+                    "attached_node": "node-1",
+                }),
+                &["given to node node-1"],
+            ),
+        ] {
+            let record = record(changes).to_string();
+            let record: VolumeRecord = serde_json::from_str(&record).expect("it is a record");
+            assert_eq!(how_used(&record, "this", Path::new("/k")), expected, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_may_be_of_a_mounted_volume() {
+        let data = tempfile::tempdir().expect("there is a temporary directory");
+        let of = |data: &Path| volumes(data, "this", Path::new("/k"));
+        assert_eq!(of(data.path()).expect("no records are no volumes"), []);
+        let directory = data.path().join(VOLUMES);
+        fs::create_dir(&directory).expect("it can be made");
+        let name = |name: &str| directory.join(name);
+        let used = record(serde_json::json!({"volume": "pv-2", "attached_node": "n"})).to_string();
+        fs::write(name("b.json"), used).expect("it can be written");
+        let unused = record(serde_json::json!({})).to_string();
+        fs::write(name("a.json"), unused).expect("it can be written");
+        fs::write(name("a.lock"), "").expect("it can be written");
+        let expected = InUse { volume: "pv-2".into(), how: vec!["given to node n".into()] };
+        assert_eq!(of(data.path()).expect("the records are in order"), [expected]);
+        fs::write(name("c.json"), "{").expect("it can be written");
+        let error = of(data.path()).expect_err("one is not");
+        assert_eq!(
+            format!("{error:#}"),
+            format!(
+                "{} cannot be read, so its volume may be in use: EOF while parsing an object at \
+                 line 1 column 1",
+                name("c.json").display()
+            )
+        );
+    }
+}

@@ -1,0 +1,456 @@
+//! The installer against real directories, with bytes that only stand for a driver. What such
+//! bytes are worth is not tested here.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::inotify;
+use tempfile::TempDir;
+use wasmount_cli::layout::{PluginDir, VERSION_FILES, VersionId};
+use wasmount_cli::stage::{self, Staged, Version};
+use wasmount_cli::uninstall::uninstall;
+use wasmount_cli::usage::InUse;
+use wasmount_core::call::DriverName;
+
+/// A plugin directory and a driver's name.
+struct Node {
+    _directory: TempDir,
+    plugins: PluginDir,
+    driver: DriverName,
+}
+
+impl Node {
+    fn new() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let plugins = PluginDir::find(Some(directory.path()))?;
+        let driver = "example.com/disk".parse()?;
+        Ok(Self { _directory: directory, plugins, driver })
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.plugins.path().join(path)
+    }
+
+    fn install(&self, receipt: &str) -> Result<Staged> {
+        self.install_if(receipt, &|_| Ok(()))
+    }
+
+    fn install_if(&self, receipt: &str, accept: &dyn Fn(&Path) -> Result<()>) -> Result<Staged> {
+        let version = Version {
+            driver: b"driver",
+            component: b"component",
+            image: b"image",
+            grants: b"version = 1\n",
+            receipt: receipt.as_bytes(),
+        };
+        let lock = self.plugins.lock(|| {})?;
+        stage::install(&self.plugins, &lock, &self.driver, &version, accept)
+    }
+
+    fn uninstall(&self, in_use: &dyn Fn() -> Result<Vec<InUse>>) -> Result<()> {
+        let lock = self.plugins.lock(|| {})?;
+        uninstall(&self.plugins, &lock, &self.driver, in_use, Duration::ZERO, &mut |_| {})
+    }
+
+    /// Every path below the plugin directory, with its mode or what it links to.
+    fn tree(&self) -> Result<BTreeMap<String, String>> {
+        fn walk(root: &Path, path: &Path, tree: &mut BTreeMap<String, String>) -> Result<()> {
+            for entry in fs::read_dir(path)? {
+                let path = entry?.path();
+                let metadata = fs::symlink_metadata(&path)?;
+                let what = if metadata.is_symlink() {
+                    format!("-> {}", fs::read_link(&path)?.display())
+                } else {
+                    format!("{:o}", metadata.mode())
+                };
+                tree.insert(path.strip_prefix(root)?.display().to_string(), what);
+                if metadata.is_dir() {
+                    walk(root, &path, tree)?;
+                }
+            }
+            Ok(())
+        }
+        let mut tree = BTreeMap::new();
+        walk(self.plugins.path(), self.plugins.path(), &mut tree)?;
+        Ok(tree)
+    }
+
+    /// The versions that are kept.
+    fn versions(&self) -> Result<Vec<String>> {
+        let mut versions = fs::read_dir(self.at("example.com~disk/.versions"))?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>>>()?;
+        versions.sort();
+        Ok(versions)
+    }
+}
+
+fn directory_of(receipt: &str) -> String {
+    VersionId::of_receipt(receipt.as_bytes()).directory()
+}
+
+fn expect_error(result: Result<impl Sized>, expected: &str) -> Result<()> {
+    match result {
+        Ok(_) => bail!("succeeded, instead of: {expected}"),
+        Err(error) => assert_eq!(format!("{error:#}"), expected),
+    }
+    Ok(())
+}
+
+fn nobody() -> Result<Vec<InUse>> {
+    Ok(Vec::new())
+}
+
+#[test]
+fn a_new_driver_lies_as_designed() -> Result<()> {
+    let node = Node::new()?;
+    let staged = node.install("one")?;
+    assert_eq!(staged.directory, node.at("example.com~disk"));
+    assert_eq!(staged.previous, None);
+    assert_eq!(staged.leftovers, Vec::<String>::new());
+    let id = directory_of("one");
+    assert_eq!(id, ".7692c3ad3540bb80");
+    let file = |name: &str| format!("example.com~disk/.versions/{id}/{name}");
+    let expected = [
+        ("example.com~disk".to_owned(), "40755".to_owned()),
+        ("example.com~disk/disk".to_owned(), "-> current/wasmount-driver".to_owned()),
+        ("example.com~disk/current".to_owned(), format!("-> .versions/{id}")),
+        ("example.com~disk/.versions".to_owned(), "40755".to_owned()),
+        (format!("example.com~disk/.versions/{id}"), "40755".to_owned()),
+        (file("wasmount-driver"), "100755".to_owned()),
+        (file("component.wasm"), "100644".to_owned()),
+        (file("component.cwasm"), "100644".to_owned()),
+        (file("grants.toml"), "100644".to_owned()),
+        (file("receipt.json"), "100644".to_owned()),
+    ];
+    assert_eq!(node.tree()?, BTreeMap::from(expected));
+    assert_eq!(fs::read(node.at("example.com~disk/disk"))?, b"driver");
+    assert_eq!(fs::read(node.at("example.com~disk/current/receipt.json"))?, b"one");
+    Ok(())
+}
+
+#[test]
+fn an_upgrade_swaps_one_link_and_keeps_two_versions_to_go_back_to() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    let executable = fs::symlink_metadata(node.at("example.com~disk/disk"))?.ino();
+    for (receipt, before) in [("two", "one"), ("three", "two"), ("four", "three")] {
+        let staged = node.install(receipt)?;
+        assert_eq!(staged.previous, Some(VersionId::of_receipt(before.as_bytes())));
+        assert_eq!(staged.leftovers, Vec::<String>::new());
+    }
+    let mut kept = ["two", "three", "four"].map(directory_of);
+    kept.sort();
+    assert_eq!(node.versions()?, kept);
+    assert_eq!(fs::read(node.at("example.com~disk/current/receipt.json"))?, b"four");
+    let unchanged = fs::symlink_metadata(node.at("example.com~disk/disk"))?.ino();
+    assert_eq!(unchanged, executable);
+
+    // Gone back to the oldest: it is what the next upgrade has to keep.
+    fs::remove_file(node.at("example.com~disk/current"))?;
+    let two = Path::new(".versions").join(directory_of("two"));
+    symlink(two, node.at("example.com~disk/current"))?;
+    node.install("five")?;
+    let mut kept = ["two", "four", "five"].map(directory_of);
+    kept.sort();
+    assert_eq!(node.versions()?, kept);
+    Ok(())
+}
+
+#[test]
+fn a_version_that_is_not_accepted_leaves_nothing() -> Result<()> {
+    let node = Node::new()?;
+    let refuse = |directory: &Path| -> Result<()> {
+        for file in VERSION_FILES {
+            assert!(directory.join(file).exists(), "{file} is there to be examined");
+        }
+        bail!("no good")
+    };
+    expect_error(node.install_if("one", &refuse), "no good")?;
+    assert_eq!(node.tree()?, BTreeMap::new());
+    node.install("one")?;
+    let before = node.tree()?;
+    expect_error(node.install_if("two", &refuse), "no good")?;
+    expect_error(node.install_if("one", &refuse), "no good")?;
+    assert_eq!(node.tree()?, before);
+    Ok(())
+}
+
+#[test]
+fn the_same_receipt_twice_replaces_the_files() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    let before = node.tree()?;
+    fs::write(node.at("example.com~disk/current/component.cwasm"), "tampered with")?;
+    node.install("one")?;
+    assert_eq!(node.tree()?, before);
+    assert_eq!(fs::read(node.at("example.com~disk/current/component.cwasm"))?, b"image");
+    Ok(())
+}
+
+#[test]
+fn what_others_put_there_is_not_touched() -> Result<()> {
+    let node = Node::new()?;
+    let root = node.plugins.path().display();
+    fs::write(node.at("example.com~disk"), "")?;
+    expect_error(
+        node.install("one"),
+        &format!("{root}/example.com~disk is in the way: it is not a directory; move it away"),
+    )?;
+    fs::remove_file(node.at("example.com~disk"))?;
+
+    fs::create_dir(node.at("example.com~disk"))?;
+    fs::write(node.at("example.com~disk/disk"), "#!/bin/bash\n")?;
+    let before = node.tree()?;
+    expect_error(
+        node.install("one"),
+        &format!(
+            "{root}/example.com~disk holds a driver that wasmount did not install; move it out \
+             of the plugin directory"
+        ),
+    )?;
+    expect_error(
+        node.uninstall(&nobody),
+        &format!("{root}/example.com~disk/disk is not of wasmount's making; move it away"),
+    )?;
+    assert_eq!(node.tree()?, before);
+    fs::remove_file(node.at("example.com~disk/disk"))?;
+
+    // An empty directory is nobody's.
+    node.install("one")?;
+    fs::remove_file(node.at("example.com~disk/disk"))?;
+    symlink("/bin/true", node.at("example.com~disk/disk"))?;
+    expect_error(
+        node.install("two"),
+        &format!(
+            "{root}/example.com~disk/disk is not the link to current/wasmount-driver that \
+             wasmount made; move it away"
+        ),
+    )
+}
+
+#[test]
+fn what_a_killed_installation_left_is_swept_up() -> Result<()> {
+    let node = Node::new()?;
+    let left = node.at(".example.com~disk.tmp-999999999");
+    let half = left.join("example.com~disk/.versions/.0123456789abcdef");
+    fs::create_dir_all(&half)?;
+    fs::write(half.join("component.wasm"), "half")?;
+    symlink("current/wasmount-driver", left.join("example.com~disk/disk"))?;
+    let others = node.at(".example.com~disk2.tmp-999999999");
+    fs::create_dir(&others)?;
+    node.install("one")?;
+    assert!(!left.exists() && others.exists());
+
+    fs::create_dir(node.at("example.com~disk/.versions/.new.tmp-999999999"))?;
+    symlink("x", node.at("example.com~disk/.current.tmp-999999999"))?;
+    node.install("two")?;
+    let mut kept = ["one", "two"].map(directory_of);
+    kept.sort();
+    assert_eq!(node.versions()?, kept);
+    assert!(fs::symlink_metadata(node.at("example.com~disk/.current.tmp-999999999")).is_err());
+
+    // What is not known stays, is named, and does not stand in the way.
+    fs::create_dir(&left)?;
+    fs::write(left.join("notes"), "mine")?;
+    let staged = node.install("three")?;
+    let notes = left.join("notes");
+    let expected = format!("{} is not of wasmount's making; move it away", notes.display());
+    assert_eq!(staged.leftovers, [expected]);
+    assert!(notes.exists());
+    Ok(())
+}
+
+#[test]
+fn a_driver_that_lost_its_links_is_repaired() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    let before = node.tree()?;
+    fs::remove_file(node.at("example.com~disk/disk"))?;
+    fs::remove_file(node.at("example.com~disk/current"))?;
+    let staged = node.install("one")?;
+    assert_eq!(staged.previous, None);
+    assert_eq!(node.tree()?, before);
+    Ok(())
+}
+
+/// kubelet acts on every event whose name has no leading dot.
+#[test]
+fn kubelet_sees_one_change_for_each_installation() -> Result<()> {
+    let node = Node::new()?;
+    let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let watch = |path: &Path| -> Result<()> {
+        // What fsnotify, and so kubelet, asks for.
+        let flags = inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::MOVED_FROM
+            | inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::ATTRIB
+            | inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::DELETE;
+        inotify::add_watch(&events, path, flags)?;
+        Ok(())
+    };
+    let seen = || -> Result<Vec<String>> {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&events, &mut buffer);
+        let mut names = Vec::new();
+        loop {
+            match reader.next() {
+                Ok(event) => {
+                    let name = event.file_name().map(|name| name.to_string_lossy().into_owned());
+                    names.extend(name.filter(|name| !name.starts_with('.')));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(names),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    watch(node.plugins.path())?;
+    node.install("one")?;
+    assert_eq!(seen()?, ["example.com~disk"]);
+    watch(&node.at("example.com~disk"))?;
+    watch(&node.at("example.com~disk/.versions"))?;
+    node.install("two")?;
+    assert_eq!(seen()?, ["current"]);
+    Ok(())
+}
+
+#[test]
+fn installations_take_turns() -> Result<()> {
+    let node = Node::new()?;
+    let first = node.plugins.lock(|| panic!("nobody else is there"))?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| node.plugins.lock(|| sender.send(()).expect("it is heard")));
+        receiver.recv()?;
+        drop(first);
+        second.join().expect("it does not panic").map(drop)
+    })
+}
+
+#[test]
+fn uninstalling_removes_all_that_was_installed() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    node.install("two")?;
+    node.uninstall(&nobody)?;
+    assert_eq!(node.tree()?, BTreeMap::new());
+    Ok(())
+}
+
+#[test]
+fn a_driver_in_use_stays() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    let before = node.tree()?;
+    let volume = |name: &str, how: &[&str]| InUse {
+        volume: name.to_owned(),
+        how: how.iter().map(|how| (*how).to_owned()).collect(),
+    };
+    let one = || Ok(vec![volume("pv-1", &["mounted at /a", "attached as device 7:3"])]);
+    expect_error(
+        node.uninstall(&one),
+        "a volume of example.com/disk is in use\n  pv-1: mounted at /a, attached as device 7:3\n\
+         remove the pods and volumes that use the driver, or take them down with `wasmount \
+         call`, then try again",
+    )?;
+    assert_eq!(node.tree()?, before);
+
+    // One that came into use while the driver was being closed.
+    let asked = std::cell::Cell::new(0);
+    let later = || {
+        asked.set(asked.get() + 1);
+        if asked.get() == 1 {
+            return Ok(Vec::new());
+        }
+        assert!(!node.at("example.com~disk/disk").exists(), "nobody can call it any more");
+        Ok(vec![volume("pv-1", &["mounted at /a"]), volume("pv-2", &["given to node n"])])
+    };
+    expect_error(
+        node.uninstall(&later),
+        "2 volumes of example.com/disk are in use\n  pv-1: mounted at /a\n  pv-2: given to node n\n\
+         remove the pods and volumes that use the driver, or take them down with `wasmount \
+         call`, then try again",
+    )?;
+    assert_eq!(node.tree()?, before);
+    Ok(())
+}
+
+#[test]
+fn a_driver_that_is_running_stays() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    let program = node.at("example.com~disk/current/wasmount-driver");
+    fs::copy("/bin/sleep", &program)?;
+    fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+    let before = node.tree()?;
+    let mut call = Command::new(node.at("example.com~disk/disk"))
+        .arg("1000")
+        .stdin(Stdio::null())
+        .spawn()
+        .context("running a copy of /bin/sleep")?;
+    let refused = node.uninstall(&nobody);
+    call.kill()?;
+    call.wait()?;
+    expect_error(
+        refused,
+        &format!(
+            "a call of the driver is still running (process {}) after 0 s; find out what it \
+             waits for, then try again",
+            call.id()
+        ),
+    )?;
+    assert_eq!(node.tree()?, before);
+    node.uninstall(&nobody)
+}
+
+#[test]
+fn what_is_unknown_is_never_removed() -> Result<()> {
+    let node = Node::new()?;
+    let version = format!("example.com~disk/.versions/{}", directory_of("one"));
+    for (unknown, makes_directory) in [
+        ("example.com~disk/notes".to_owned(), false),
+        ("example.com~disk/.versions/notes".to_owned(), true),
+        (format!("{version}/notes"), false),
+    ] {
+        node.install("one")?;
+        let path = node.at(&unknown);
+        if makes_directory {
+            fs::create_dir(&path)?;
+        } else {
+            fs::write(&path, "mine")?;
+        }
+        let before = node.tree()?;
+        expect_error(
+            node.uninstall(&nobody),
+            &format!("{} is not of wasmount's making; move it away", path.display()),
+        )?;
+        assert_eq!(node.tree()?, before);
+        if makes_directory {
+            fs::remove_dir(&path)?
+        } else {
+            fs::remove_file(&path)?
+        }
+        node.uninstall(&nobody)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_uninstallation_that_was_cut_short_is_finished() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    fs::remove_file(node.at("example.com~disk/disk"))?;
+    fs::remove_file(node.at("example.com~disk/current"))?;
+    fs::remove_file(
+        node.at("example.com~disk/.versions").join(directory_of("one")).join("receipt.json"),
+    )?;
+    node.uninstall(&nobody)?;
+    assert_eq!(node.tree()?, BTreeMap::new());
+    Ok(())
+}

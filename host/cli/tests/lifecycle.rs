@@ -1,0 +1,239 @@
+//! Install, list, upgrade and uninstall by the program itself, as root: a component that consists
+//! of its interfaces only, and a driver program that only answers `init`. Whether the real driver
+//! works is for the end-to-end tests.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+use wit_component::{StringEncoding, dummy_module, embed_component_metadata};
+use wit_parser::{ManglingAndAbi, Resolve};
+
+/// A driver that answers `init`, and one that is none.
+const DRIVER: &str =
+    "#!/bin/sh\necho '{\"status\":\"Success\",\"capabilities\":{\"attach\":false}}'\n";
+const NO_DRIVER: &str = "#!/bin/sh\necho hello\n";
+
+/// A node's directories.
+struct Node(TempDir);
+
+impl Node {
+    /// None, after a notice, for a user who is not root.
+    fn new() -> Result<Option<Self>> {
+        if !rustix::process::geteuid().is_root() {
+            let ci = std::env::var("CI").as_deref() == Ok("true");
+            assert!(!ci, "under CI the tests run as root");
+            #[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
+            {
+                eprintln!("notice: skipped: needs root");
+            }
+            return Ok(None);
+        }
+        let node = Self(tempfile::tempdir()?);
+        fs::set_permissions(node.0.path(), fs::Permissions::from_mode(0o755))?;
+        fs::DirBuilder::new().mode(0o755).create(node.path("plugins"))?;
+        fs::write(node.path("disk.wasm"), component("import wasmount:driver/state@0.1.0;")?)?;
+        fs::write(node.path("driver"), DRIVER)?;
+        fs::write(node.path("grants.toml"), "version = 1\n[state]\n")?;
+        Ok(Some(node))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs `wasmount` and returns what it prints and says, `$NODE` for the node's directory,
+    /// with its exit code.
+    fn run(&self, arguments: &[&str]) -> Result<(String, String, Option<i32>)> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmount"));
+        command.args(arguments).args(["--plugin-dir", "plugins"]).current_dir(self.0.path());
+        let output = command.output()?;
+        let root = fs::canonicalize(self.0.path())?;
+        let root = root.to_str().context("a path in UTF-8")?;
+        let text = |bytes| String::from_utf8(bytes).map(|text| text.replace(root, "$NODE"));
+        Ok((text(output.stdout)?, text(output.stderr)?, output.status.code()))
+    }
+
+    fn install(&self, more: &[&str]) -> Result<(String, String, Option<i32>)> {
+        let data = self.path("data");
+        let data = data.to_str().context("a path in UTF-8")?;
+        let mut arguments = vec!["install", "disk.wasm", "--driver", "example.com/disk"];
+        arguments.extend(["--node-name", "node-1", "--driver-binary", "driver"]);
+        if !more.contains(&"--data-dir") {
+            arguments.extend(["--data-dir", data]);
+        }
+        arguments.extend(more);
+        self.run(&arguments)
+    }
+
+    /// The version that is in use.
+    fn version(&self) -> Result<String> {
+        let target = fs::read_link(self.path("plugins/example.com~disk/current"))?;
+        let name = target.file_name().and_then(|name| name.to_str()).context("a name")?;
+        Ok(name.trim_start_matches('.').to_owned())
+    }
+}
+
+/// A component with the exports of a volume and these imports.
+fn component(imports: &str) -> Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"))?;
+    resolve.push_str("x.wit", "package other:thing@0.2.0;\ninterface api { call: func(); }")?;
+    let world = format!(
+        "package test:test;\nworld test {{ {imports} export wasmount:driver/volume@0.1.0; }}"
+    );
+    let package = resolve.push_str("test.wit", &world)?;
+    let world = resolve.packages[package].worlds["test"];
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
+    let manifest = "name = \"disk\"\nversion = \"1.0\"\ndescription = \"a disk\"\n\
+                    [[asks]]\ncapability = \"state\"\nreason = \"to remember\"\n";
+    Ok(wasmount_pack::pack(&module, &wasmount_pack::Manifest::parse(manifest)?)?)
+}
+
+#[test]
+fn from_installation_to_uninstallation() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    let compiling = "compiling disk 1.0 for this machine\n".to_owned();
+
+    let installed = node.install(&[])?;
+    let first = node.version()?;
+    let told = format!(
+        "installed example.com/disk: disk 1.0\n  at       $NODE/plugins/example.com~disk\n  \
+         version  {first}\n  exports  volume\n  asks     [state]\n  granted  nothing\n\
+         next: see `wasmount inspect disk.wasm`, write what it may do into a file, and install \
+         again with --grants FILE\n"
+    );
+    assert_eq!(installed, (told, compiling.clone(), Some(0)));
+    let grants = fs::read_to_string(node.path("plugins/example.com~disk/current/grants.toml"))?;
+    assert_eq!(grants, "version = 1\n");
+
+    let upgraded = node.install(&["--grants", "grants.toml"])?;
+    let second = node.version()?;
+    let told = format!(
+        "upgraded example.com/disk to disk 1.0\n  at       $NODE/plugins/example.com~disk\n  \
+         version  {second}\n  before   {first} (kept)\n  exports  volume\n  asks     [state]\n  \
+         granted  [state]\nnext: wasmount call --plugin-dir plugins example.com/disk init\n"
+    );
+    assert_eq!(upgraded, (told, compiling, Some(0)));
+
+    let head = "DRIVER            COMPONENT  EXPORTS  VERSION           WASMTIME  HEALTH\n\
+                example.com/disk  disk 1.0   volume  ";
+    let listed = format!("{head} {second}  48.0.8    ok\n");
+    assert_eq!(node.run(&["list"])?, (listed, String::new(), Some(0)));
+    for file in ["wasmount-driver", "component.cwasm", "component.wasm", "grants.toml"] {
+        let path = node.path("plugins/example.com~disk/current").join(file);
+        let (whole, mut changed) = (fs::read(&path)?, fs::read(&path)?);
+        *changed.last_mut().context("it is not empty")? ^= 1;
+        fs::write(&path, changed)?;
+        let (listed, ..) = node.run(&["list"])?;
+        let problem = format!(
+            "$NODE/plugins/example.com~disk/.versions/.{second}/{file} was changed after \
+             installation; "
+        );
+        assert!(listed.contains(&problem), "{file}: {listed}");
+        fs::write(&path, whole)?;
+    }
+
+    // In use, by its own record.
+    let volumes = node.path("data/example.com~disk/volumes");
+    fs::create_dir_all(&volumes)?;
+    let record = r#"{"v": 1, "volume": "pv-1", "options": {}, "fs_type": null,
+        "access": "read-write", "boot_id": "", "attached_node": "node-1", "image": null,
+        "device": null, "staged": null, "published": [], "formatting": null,
+        "mounted": [], "state": {}}"#;
+    fs::write(volumes.join("pv-1.json"), record)?;
+    let told = "wasmount: a volume of example.com/disk is in use\n  pv-1: given to node node-1\n\
+                remove the pods and volumes that use the driver, or take them down with \
+                `wasmount call`, then try again\n";
+    let uninstalled = node.run(&["uninstall", "example.com/disk"])?;
+    assert_eq!(uninstalled, (String::new(), told.to_owned(), Some(1)));
+    let (_, told, code) = node.install(&["--data-dir", "/elsewhere"])?;
+    assert_eq!(
+        told.lines().last(),
+        Some(
+            "wasmount: volumes of example.com/disk are in use (pv-1: given to node node-1), and \
+             what is to be undone is on record for other directories; install it with --data-dir \
+             $NODE/data"
+        )
+    );
+    assert_eq!((node.version()?, code), (second, Some(1)));
+
+    fs::remove_file(volumes.join("pv-1.json"))?;
+    let told = "uninstalled example.com/disk\n  left records in $NODE/data/example.com~disk\n";
+    let uninstalled = node.run(&["uninstall", "example.com/disk"])?;
+    assert_eq!(uninstalled, (told.to_owned(), String::new(), Some(0)));
+    assert_eq!(fs::read_dir(node.path("plugins"))?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn what_would_not_work_is_not_installed() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    fs::write(node.path("no-driver"), NO_DRIVER)?;
+    fs::write(node.path("text"), "no program\n")?;
+    fs::write(node.path("bad.toml"), "version = 2\n")?;
+    fs::write(node.path("foreign.wasm"), component("import other:thing/api@0.2.0;")?)?;
+    let would_not = "the driver would not work, and is not installed: ";
+    let foreign = "the component cannot run here: it imports other:thing/api@0.2.0#call; build it \
+                   with wasmount's guest-sdk for wasm32-unknown-unknown";
+    for (component, driver, grants, told) in [
+        ("foreign.wasm", "driver", "grants.toml", foreign.to_owned()),
+        (
+            "disk.wasm",
+            "driver",
+            "bad.toml",
+            "bad.toml: line 1: version 2 is not known here; valid: 1".to_owned(),
+        ),
+        (
+            "disk.wasm",
+            "none",
+            "grants.toml",
+            "the driver program cannot be installed; name another with --driver-binary: reading \
+             none: No such file or directory (os error 2)"
+                .to_owned(),
+        ),
+        (
+            "disk.wasm",
+            "no-driver",
+            "grants.toml",
+            format!("{would_not}the driver program answers `init` with: hello"),
+        ),
+        (
+            "disk.wasm",
+            "text",
+            "grants.toml",
+            format!(
+                "{would_not}the driver program cannot be executed: Exec format error (os error 8)"
+            ),
+        ),
+    ] {
+        let (_, said, code) = node.run(&[
+            "install",
+            component,
+            "--driver",
+            "example.com/disk",
+            "--driver-binary",
+            driver,
+            "--grants",
+            grants,
+            "--node-name",
+            "node-1",
+        ])?;
+        assert_eq!(said.lines().last(), Some(format!("wasmount: {told}").as_str()));
+        assert_eq!(code, Some(1));
+        assert_eq!(fs::read_dir(node.path("plugins"))?.count(), 0, "{told}");
+    }
+
+    // The driver would not believe files that others can write to.
+    fs::set_permissions(node.path("plugins"), fs::Permissions::from_mode(0o777))?;
+    let (_, said, code) = node.install(&[])?;
+    let told = "wasmount: the driver would not work, and is not installed: $NODE/plugins can be \
+                written to by others than its owner";
+    assert!(said.lines().last().is_some_and(|line| line.starts_with(told)), "{said}");
+    assert_eq!((code, fs::read_dir(node.path("plugins"))?.count()), (Some(1), 0));
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The process that serves one call: it parses, decides, acts and remembers.
+//!
+//! It is root on a node, may block in the kernel, and holds the volume's lock while it lives. It has
+//! no part in kubelet's descriptors: its reply goes to the [`supervisor`](crate::supervisor).
+//! [`attempt`] is the way of a call in one screen; what each step does is in the module that it
+//! names. Nothing is decided here (`decide`), nothing done (`kernel`).
+
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use rustix::fs::{Mode, OFlags};
+use serde_json::json;
+
+use crate::audit::Audit;
+use crate::bundle::{Bundle, Receipt};
+use crate::call::arguments::Arguments;
+use crate::call::{Access, Call, Operation};
+use crate::crash;
+use crate::decide;
+use crate::failure::{Code, Failure};
+use crate::grants::Grants;
+use crate::guest::engine;
+use crate::guest::process::{self, Child};
+use crate::journal::NO_DIRECTORY;
+use crate::kernel::target::{self, Target};
+use crate::kernel::{device, loopdev};
+use crate::link::{FromBroker, Link};
+use crate::reply::Reply;
+use crate::session::{Opened, Place, Session};
+use crate::supervisor::safe_exit_code;
+
+mod claims;
+mod compose;
+mod conversation;
+mod effects;
+mod ledger;
+mod perform;
+mod route;
+mod settled;
+mod teardown;
+
+use claims::Known;
+use effects::Effects;
+use ledger::Ledger;
+use route::Route;
+
+/// Serves a call and ends the process.
+pub(crate) fn run(operation: Operation, arguments: &mut Arguments, link: Link) -> ! {
+    leave_the_caller();
+    let unknown = safe_exit_code(arguments);
+    let (mut guest, mut audit) = (start_guest(arguments), None);
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        serve(operation, arguments, &link, &mut guest, &mut audit)
+    }));
+    let (reply, exit) = served.unwrap_or_else(|_| {
+        let failure =
+            Failure::new(Code::Internal, "panic", "the broker panicked; this is a bug in wasmount");
+        let driver = crate::bundle::own_driver_name();
+        (Reply::failure(driver.as_ref(), Some(operation), &failure), unknown)
+    });
+    link.tell(&FromBroker::Reply { document: reply.to_json_line(), exit: reply.exit_code(exit) });
+    // kubelet has its answer; only now is it time to write down what it was, and to end and reap
+    // the guest.
+    if let Some(audit) = &mut audit {
+        audit.flush();
+    }
+    drop(guest);
+    std::process::exit(0)
+}
+
+/// Starts the process that is to run the component, before it is known whether one will run: most
+/// calls need one, and it has privileges to give up meanwhile. It inherits no argument, since
+/// arguments may hold secrets.
+fn start_guest(arguments: &mut Arguments) -> Result<Child, Failure> {
+    let wiped = arguments.wipe_on_fork();
+    wiped.map_err(|error| Failure::io("protecting the arguments", &error))?;
+    process::start()
+}
+
+/// One call's doings: what [`attempt`] has gathered before the component is asked.
+struct Work<'a> {
+    call: &'a Call,
+    link: &'a Link,
+    audit: &'a mut Audit,
+    session: Session,
+    effects: Effects,
+    /// None away from the node. Last, so that the lock is let go of after all that the call held:
+    /// who gets it next finds devices and mounts as they will be.
+    ledger: Option<Ledger>,
+}
+
+fn serve(
+    operation: Operation,
+    arguments: &mut Arguments,
+    link: &Link,
+    guest: &mut Result<Child, Failure>,
+    audit: &mut Option<Audit>,
+) -> (Reply, i32) {
+    let mut exit = safe_exit_code(arguments);
+    let bundle = match Bundle::open(engine::WASMTIME_VERSION) {
+        Ok(bundle) => bundle,
+        Err(failure) => {
+            let driver = crate::bundle::own_driver_name();
+            return (Reply::failure(driver.as_ref(), Some(operation), &failure), exit);
+        }
+    };
+    crash::arm(&bundle.receipt.run_dir);
+    let audit = audit.insert(Audit::new(&bundle.receipt.log_dir, &bundle.driver.tilde()));
+    let result = attempt(operation, arguments, link, &bundle, audit, guest, &mut exit);
+    audit.line(
+        "reply",
+        match &result {
+            Ok(reply) => json!({ "status": reply.status() }),
+            Err(failure) => json!({
+                "status": "Failure", "code": failure.code, "reason": failure.reason, "message": failure.message,
+            }),
+        },
+    );
+    let reply = result
+        .unwrap_or_else(|failure| Reply::failure(Some(&bundle.driver), Some(operation), &failure));
+    (reply, exit)
+}
+
+fn attempt(
+    operation: Operation,
+    arguments: &mut Arguments,
+    link: &Link,
+    bundle: &Bundle,
+    audit: &mut Audit,
+    guest: &mut Result<Child, Failure>,
+    exit: &mut i32,
+) -> Result<Reply, Failure> {
+    let receipt = &bundle.receipt;
+    let route = Route::of(operation, &receipt.exports);
+    if route == Route::Nobody {
+        return Ok(Reply::NotSupported {
+            message: format!("{} does not export it", bundle.driver),
+        });
+    }
+    // It loads the component while the arguments are parsed.
+    let component = match (route, &*guest) {
+        (Route::Component, Ok(guest)) => {
+            bundle.image().and_then(|(image, digest)| guest.load(image, digest))
+        }
+        (Route::Component, Err(failure)) => Err(failure.clone()),
+        (Route::Host | Route::Nobody, _) => Err(conversation::no_component()),
+    };
+    crash::point("guest-started");
+
+    let grants = Grants::parse(&bundle.grants_text).map_err(|error| error.as_failure())?;
+    // Where the operator states nothing, a call that carries a secret goes on exiting with 0.
+    if let Some(stated) = grants.failure_exit_code {
+        *exit = stated.into();
+        link.tell(&FromBroker::FailureExit(*exit));
+    }
+    let mut call =
+        Call::parse(operation, &arguments.args()[1..], &bundle.driver, &receipt.kubelet_root)?;
+    let secrets = call.take_secrets();
+    audit.line("call", about(&call));
+    let component = component.and_then(|()| bundle.verify_component());
+
+    let on_node = rustix::process::geteuid().is_root();
+    if !on_node && operation.needs_root() {
+        let message = "is for a node, and this process is not root";
+        return Err(Failure::new(Code::FailedPrecondition, "not-root", message));
+    }
+    let ledger = match on_node.then(|| Ledger::open(receipt, &bundle.driver, &call, link)) {
+        // kube-controller-manager may run as root and still have nothing to write to.
+        Some(Err(failure)) if failure.reason == NO_DIRECTORY && !operation.needs_root() => None,
+        Some(ledger) => Some(ledger?),
+        None => None,
+    };
+    crash::point("locked");
+    let target = match call.target() {
+        Some(path) => Some(Rc::new(target::open(&receipt.kubelet_root, &path.beneath_root)?)),
+        None => None,
+    };
+    if let Some(ledger) = &ledger {
+        ledger.same_volume(&call)?;
+        if let Some(reply) = settled::reply(&call, ledger, target.as_deref())? {
+            return Ok(reply);
+        }
+        if matches!(operation, Operation::UnmountDevice | Operation::Detach) {
+            let at_detach = operation == Operation::Detach;
+            teardown::nothing_mounted(ledger, &receipt.kubelet_root, at_detach)?;
+        }
+    }
+    let opened = opened(&call, ledger.as_ref(), target, receipt)?;
+    let place = Place {
+        driver: bundle.driver.clone(),
+        node_name: receipt.node_name.clone(),
+        keeps_records: ledger.is_some(),
+        claims: Rc::new(Known::new(ledger.as_ref())),
+    };
+    let record = ledger.as_ref().and_then(|ledger| ledger.record.clone());
+    let session = Session::new(place, grants, &call, secrets, record, opened);
+    let mut work = Work { call: &call, link, audit, ledger, session, effects: Effects::default() };
+    work.prepare()?;
+    let outcome = match route {
+        Route::Component => component.and_then(|()| work.converse(guest)),
+        Route::Host | Route::Nobody => work.compose(),
+    };
+    match operation {
+        Operation::Unmount | Operation::UnmountDevice => work.take_down(outcome),
+        _ => work.commit(outcome),
+    }
+}
+
+/// Opens what the record lists, as far as it is still what the record says.
+fn opened(
+    call: &Call,
+    ledger: Option<&Ledger>,
+    target: Option<Rc<Target>>,
+    receipt: &Receipt,
+) -> Result<Opened, Failure> {
+    let Some(record) = ledger.and_then(|ledger| ledger.record.as_ref()) else {
+        return Ok(Opened { target, ..Opened::default() });
+    };
+    let staging = match (&record.staged, call.operation()) {
+        (Some(mount), Operation::Mount) => {
+            Some(Rc::new(target::open(&receipt.kubelet_root, &mount.beneath_root)?))
+        }
+        _ => None,
+    };
+    let device = match (&record.device, call.operation()) {
+        (None, _) | (Some(_), Operation::Mount | Operation::Unmount | Operation::IsAttached) => {
+            None
+        }
+        (Some(device), _) if device.is_loop => loopdev::open(device.number, &device.identity)?,
+        (Some(device), _) => device::open(device.number, &device.identity)?,
+    };
+    let grows = matches!(call.operation(), Operation::MountDevice | Operation::ExpandFs);
+    if let (Some(device), Access::ReadWrite, true) = (&device, record.access, grows) {
+        // The image may have grown since the loop device was made of it.
+        if device.is_loop() {
+            loopdev::refresh(device)?;
+        }
+    }
+    Ok(Opened { target, staging, device: device.map(Rc::new) })
+}
+
+impl Work<'_> {
+    /// What is to be settled before anybody is asked to do anything.
+    fn prepare(&mut self) -> Result<(), Failure> {
+        let Some(device) = self.session.device.clone() else { return Ok(()) };
+        match self.call.operation() {
+            Operation::MountDevice => {
+                let lease = self.recorded_lease();
+                self.judge_format(&device, lease.as_deref())
+            }
+            // kubelet takes the device down by `unmountdevice` only if it was ever mounted. The lease
+            // must not end while this node has the image.
+            Operation::Detach if self.session.node == self.session.node_name => {
+                drop(device);
+                let Some(granted) = decide::host::detach(&self.session) else { return Ok(()) };
+                self.loop_detach(granted)?;
+                if let Some(ledger) = &mut self.ledger
+                    && let Some(mut record) = ledger.record.clone()
+                {
+                    (record.device, record.staged) = (None, None);
+                    record.published.clear();
+                    ledger.replace(record)?;
+                    self.session.record.clone_from(&ledger.record);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the audit log says of a call: nothing that a user wrote but names.
+fn about(call: &Call) -> serde_json::Value {
+    json!({
+        "operation": call.operation().name(),
+        "volume": call.name().as_str(),
+        "target": call.target().map(|target| target.path.display().to_string()),
+        "access": call.volume().map(|volume| volume.facts.access),
+        "ignored": call.volume().map(|volume| &volume.ignored),
+    })
+}
+
+/// Gives up everything that belongs to kubelet: its pipe, which it waits on until all who have it
+/// are gone, and its process group, whose signals are not for us.
+fn leave_the_caller() {
+    // A group and not a session of its own: a new session gets a new scheduling group, too, which
+    // costs a call more than all else here.
+    let _ = rustix::process::setpgid(None, None);
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    match null {
+        Ok(null) => {
+            debug_assert!(null.as_raw_fd() > 2);
+            let _ = rustix::stdio::dup2_stdin(&null);
+            let _ = rustix::stdio::dup2_stdout(&null);
+            let _ = rustix::stdio::dup2_stderr(&null);
+        }
+        // Without /dev/null there is still no holding on to the pipe.
+        Err(_) => std::process::exit(1),
+    }
+    // A core dump or a debugger of the same user would show secrets.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}

@@ -1,0 +1,211 @@
+//! What a call has made and not committed, and the commit.
+//!
+//! Until the commit everything here vanishes by itself if the process dies: mounts are detached,
+//! loop devices clear themselves. The order of the commit is what makes a crash harmless at any
+//! point of it: first the record and the claims are durable, so that the next call knows of
+//! all that may exist; then loop devices are kept; then the supervisor, who may have answered
+//! already, is asked; and the mount on the target, which kubelet takes for success, comes last.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::call::{Call, Operation};
+use crate::crash;
+use crate::decide::{Granted, Handles, host};
+use crate::failure::Failure;
+use crate::journal::record::{DeviceRef, ImageRef, MountRef, VolumeRecord};
+use crate::kernel::device::Device;
+use crate::kernel::images::{ImageFile, Release};
+use crate::kernel::mounts::{self, Attach};
+use crate::kernel::target::Mounted;
+use crate::kernel::{images, loopdev};
+use crate::link::{FromBroker, Verdict};
+use crate::reply::Reply;
+
+use super::Work;
+use super::conversation::stopped;
+
+/// The supervisor answers at once; it is silent only if it has been stopped or killed itself.
+const PERMISSION: Duration = Duration::from_secs(120);
+
+/// What a call has made, noted or taken down so far.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// What the component holds.
+    pub(super) handles: Handles,
+    /// The mount to put on the target.
+    pub(super) attach: Option<Granted<Attach>>,
+    /// The volume's device on this node; with true, a loop device made by this call.
+    pub(super) device: Option<(Rc<Device>, bool)>,
+    /// The volume's image, and the lease that it is held under.
+    pub(super) image: Option<(Rc<ImageFile>, Option<String>)>,
+    /// An image file that this call created.
+    pub(super) created: Option<Rc<ImageFile>>,
+    /// What ends the lease that this call took.
+    pub(super) leased: Option<Granted<Release>>,
+    /// How much the component has logged, in bytes.
+    pub(super) logged: usize,
+}
+
+impl Effects {
+    /// Whether there is anything that a stop would have to undo.
+    fn is_anything(&self) -> bool {
+        self.attach.is_some()
+            || self.created.is_some()
+            || self.leased.is_some()
+            || self.device.as_ref().is_some_and(|(_, made)| *made)
+    }
+
+    /// Notes the device that is mounted, if it is not known already.
+    pub(super) fn note_device(&mut self, device: Rc<Device>) {
+        self.device.get_or_insert((device, false));
+    }
+}
+
+impl Work<'_> {
+    /// Makes a successful call take effect, or takes back what it did.
+    pub(super) fn commit(mut self, outcome: Result<Reply, Failure>) -> Result<Reply, Failure> {
+        let before = self.ledger.as_ref().and_then(|ledger| ledger.record.clone());
+        match outcome.and_then(|reply| self.take_effect().map(|()| reply)) {
+            Ok(reply) => Ok(reply),
+            Err(failure) => {
+                self.undo(before)?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes back what outlives this process: what was committed before the commit failed, a
+    /// lease, an image file.
+    fn undo(&mut self, before: Option<VolumeRecord>) -> Result<(), Failure> {
+        // The mount and the component's handles hold the device.
+        self.effects.attach = None;
+        self.effects.handles = Handles::default();
+        let mut left = None;
+        if let Some((device, true)) = self.effects.device.take()
+            && let Some(granted) = host::detach(&self.session)
+        {
+            // Kept already or not, it is to go. If it does not, the record goes on listing it.
+            let listed = DeviceRef::of(&device);
+            drop(device);
+            if self.loop_detach(granted).is_err() {
+                left = Some(listed);
+            }
+        }
+        if let Some(ledger) = &mut self.ledger {
+            let record = match (before, left) {
+                (before, None) => before,
+                (before, Some(device)) => {
+                    let mut record = before.or_else(|| ledger.record.clone());
+                    if let Some(record) = &mut record {
+                        record.device = Some(device);
+                    }
+                    record
+                }
+            };
+            match record {
+                Some(record) => ledger.replace(record)?,
+                None => ledger.remove()?,
+            }
+        }
+        if let Some(release) = self.effects.leased.take() {
+            images::release(release)?;
+        }
+        if let Some(image) = self.effects.created.take() {
+            images::remove_unused(&image)?;
+        }
+        Ok(())
+    }
+
+    fn take_effect(&mut self) -> Result<(), Failure> {
+        let mut anything = self.effects.is_anything();
+        if let Some(ledger) = &mut self.ledger {
+            let mut record = ledger.draft(self.call)?;
+            record.state.clone_from(&self.session.state);
+            note(&mut record, self.call, &self.effects);
+            record.settle();
+            if ledger.would_change(&record) {
+                anything = true;
+                for identity in record.identities() {
+                    ledger.claim(identity)?;
+                }
+                crash::point("claimed");
+                ledger.replace(record)?;
+                crash::point("record-saved");
+            }
+        }
+        if !anything {
+            return Ok(());
+        }
+        if let Some((device, true)) = &self.effects.device {
+            loopdev::keep(device)?;
+            crash::point("loop-kept");
+        }
+        self.audit.flush();
+        self.permission()?;
+        crash::point("permitted");
+        if let Some(attach) = self.effects.attach.take() {
+            mounts::attach(attach)?;
+            crash::point("attached");
+        }
+        Ok(())
+    }
+
+    fn permission(&self) -> Result<(), Failure> {
+        self.link.tell(&FromBroker::MayCommit);
+        match self.link.verdict(PERMISSION) {
+            Some(Verdict::Go) => Ok(()),
+            Some(Verdict::Stop) | None => Err(stopped()),
+        }
+    }
+}
+
+/// Writes into the record what will be true once the call has taken effect.
+fn note(record: &mut VolumeRecord, call: &Call, effects: &Effects) {
+    if let Some((image, lease)) = &effects.image {
+        record.image = Some(ImageRef {
+            directory: image.dir.path().to_owned(),
+            name: image.name.as_str().to_owned(),
+            identity: image.identity.clone(),
+            lease: lease.clone(),
+        });
+    }
+    if let Some((device, _)) = &effects.device {
+        record.device = Some(DeviceRef::of(device));
+    }
+    match call {
+        Call::Attach { node, .. } => record.attached_node = Some(node.as_str().to_owned()),
+        Call::Detach { node, .. } if record.attached_node.as_deref() == Some(node.as_str()) => {
+            record.attached_node = None;
+        }
+        _ => {}
+    }
+    if matches!(call, Call::Detach { .. })
+        && record.device.as_ref().is_some_and(|device| !device.is_loop)
+    {
+        // It was found, not made: there is nothing to take down.
+        record.device = None;
+    }
+    if let (Some(attach), Some(target)) = (&effects.attach, call.target()) {
+        let Mounted { device, access, fs_type, .. } = attach.get().pending.describe();
+        let beneath_root = target.beneath_root.clone();
+        let mount = MountRef { beneath_root, access, fs_type, device };
+        record.published.retain(|other| other.beneath_root != mount.beneath_root);
+        if let Some((device, _)) = &effects.device {
+            record.note_mounted(&device.identity);
+        }
+        match call.operation() {
+            Operation::MountDevice => {
+                record.access = mount.access;
+                record.staged = Some(mount);
+            }
+            _ => record.published.push(mount),
+        }
+    }
+}
+
+impl DeviceRef {
+    fn of(device: &Device) -> Self {
+        Self { number: device.number, identity: device.identity.clone(), is_loop: device.is_loop() }
+    }
+}

@@ -1,0 +1,303 @@
+//! What an installation recorded of itself: `receipt.json`. The CLI writes it once, the driver
+//! reads it on every call; how it gets to its place is not known here.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::call::{DriverName, NodeName};
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// The interfaces that a component can export.
+pub const EXPORTS: [&str; 4] = ["volume", "device", "attacher", "expander"];
+
+/// What starts every digest.
+const SHA256: &str = "sha256:";
+
+/// What was installed, as what, where from and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The driver's name.
+    pub driver: DriverName,
+    /// The version of wasmount.
+    pub host_version: String,
+    /// The full version of the WebAssembly engine that compiled the image.
+    pub wasmtime_version: String,
+    /// The CPU that it was compiled for.
+    pub target_cpu: String,
+    /// The digests of the version's other files.
+    pub digests: Digests,
+    /// Which of [`EXPORTS`] the component has.
+    pub exports: Vec<String>,
+    /// Which host functions it imports.
+    pub imports: Vec<String>,
+    /// What its manifest says of mounted volumes.
+    pub capabilities: Capabilities,
+    /// What its manifest says of itself.
+    pub component: Component,
+    /// kubelet's `--root-dir`; absolute, as are the other directories.
+    pub kubelet_root: PathBuf,
+    /// Where volume records are.
+    pub data_dir: PathBuf,
+    /// Where locks are.
+    pub run_dir: PathBuf,
+    /// Where the audit log is.
+    pub log_dir: PathBuf,
+    /// The node's name, as Kubernetes knows it.
+    pub node_name: String,
+    /// Where the component came from.
+    pub source: String,
+    /// Where the grants came from.
+    pub grants_source: String,
+    /// Who installed it.
+    pub installed_by: String,
+    /// When: RFC 3339, UTC.
+    pub installed_at: String,
+}
+
+/// Digests of files, each as `sha256:` and 64 hexadecimal digits in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each is the file of the same name")]
+pub struct Digests {
+    pub driver: String,
+    pub component: String,
+    pub image: String,
+    pub grants: String,
+}
+
+impl Digests {
+    /// The image's digest without what it starts with.
+    pub(super) fn image_hex(&self) -> &str {
+        self.image.strip_prefix(SHA256).unwrap_or(&self.image)
+    }
+}
+
+/// What `init` tells kubelet beside what follows from the exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capabilities {
+    /// kubelet changes group and modes of the volume's files to the pod's `fsGroup`.
+    pub fs_group: bool,
+    /// The container runtime relabels the volume's files.
+    pub selinux_relabel: bool,
+    /// kubelet reads the filesystem's usage.
+    pub supports_metrics: bool,
+}
+
+/// The component, as its manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the manifest's fields of the same name")]
+pub struct Component {
+    pub name: String,
+    pub version: String,
+    pub description: String,
+}
+
+/// What is wrong with a receipt. Reads on after "cannot be used: ".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake(String);
+
+impl Receipt {
+    /// Reads a receipt's bytes, and checks whatever the types do not: digests, directories and
+    /// names.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Mistake> {
+        /// Whatever else is in it: the fields are those of its version.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let mistake = |error: serde_json::Error| Mistake(error.to_string());
+        match serde_json::from_slice(bytes).map_err(mistake)? {
+            Versioned { version: VERSION } => {}
+            Versioned { version } => {
+                let text = format!("it is of version {version}, and this driver reads {VERSION}");
+                return Err(Mistake(text));
+            }
+        }
+        let receipt: Self = serde_json::from_slice(bytes).map_err(mistake)?;
+        receipt.check()?;
+        Ok(receipt)
+    }
+
+    /// The bytes that are written: JSON for people too, with a newline at the end.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("its paths are UTF-8 when parsed");
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// The version's name: the first 16 hexadecimal digits of the SHA-256 of the bytes.
+    pub fn id(&self) -> String {
+        id_of(&self.to_bytes())
+    }
+
+    fn check(&self) -> Result<(), Mistake> {
+        let Digests { driver, component, image, grants } = &self.digests;
+        for (name, digest) in
+            [("driver", driver), ("component", component), ("image", image), ("grants", grants)]
+        {
+            if !is_digest(digest) {
+                return Err(Mistake(format!("digests.{name} is not a SHA-256 digest")));
+            }
+        }
+        for (name, path) in [
+            ("kubelet_root", &self.kubelet_root),
+            ("data_dir", &self.data_dir),
+            ("run_dir", &self.run_dir),
+            ("log_dir", &self.log_dir),
+        ] {
+            if !is_straight(path) {
+                return Err(Mistake(format!("{name} is not an absolute path without `..`")));
+            }
+        }
+        if let Some(export) = self.exports.iter().find(|name| !EXPORTS.contains(&name.as_str())) {
+            return Err(Mistake(format!("exports has {export:?}, which is none of {EXPORTS:?}")));
+        }
+        self.node_name
+            .parse::<NodeName>()
+            .map(drop)
+            .map_err(|failure| Mistake(format!("node_name is none: {}", failure.message)))
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+/// The name of the version that has this receipt.
+pub fn id_of(receipt: &[u8]) -> String {
+    let mut hex = sha256_hex(receipt);
+    hex.truncate(16);
+    hex
+}
+
+/// The digest of bytes, as `sha256:<hex>`.
+pub fn digest(bytes: &[u8]) -> String {
+    format!("{SHA256}{}", sha256_hex(bytes))
+}
+
+/// The digest of all that is left to read, as `sha256:<hex>`.
+pub fn digest_of(mut reader: impl Read) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(format!("{SHA256}{}", hex(&hash.finalize()))),
+            Ok(length) => hash.update(&buffer[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The SHA-256 of bytes, as 64 hexadecimal digits in lower case.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix(SHA256).is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn is_straight(path: &Path) -> bool {
+    path.is_absolute() && path.components().all(|part| part != std::path::Component::ParentDir)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A receipt to change in tests.
+    pub(in crate::bundle) fn receipt() -> Receipt {
+        Receipt {
+            version: VERSION,
+            driver: "example.com/x".parse().expect("a driver"),
+            host_version: "0.1.0".to_owned(),
+            wasmtime_version: "48.0.8".to_owned(),
+            target_cpu: "native".to_owned(),
+            digests: Digests {
+                driver: digest(b"driver"),
+                component: digest(b"component"),
+                image: digest(b"image"),
+                grants: digest(b"version = 1\n"),
+            },
+            exports: vec!["device".to_owned(), "attacher".to_owned()],
+            imports: vec!["wasmount:driver/log@0.1.0#write".to_owned()],
+            capabilities: Capabilities {
+                fs_group: true,
+                selinux_relabel: false,
+                supports_metrics: true,
+            },
+            component: Component {
+                name: "x".to_owned(),
+                version: "1.0.0".to_owned(),
+                description: "an example".to_owned(),
+            },
+            kubelet_root: "/var/lib/kubelet".into(),
+            data_dir: "/var/lib/wasmount".into(),
+            run_dir: "/run/wasmount".into(),
+            log_dir: "/var/log/wasmount".into(),
+            node_name: "node-1".to_owned(),
+            source: "x.wasm".to_owned(),
+            grants_source: "grants.toml".to_owned(),
+            installed_by: "root".to_owned(),
+            installed_at: "2026-01-01T00:00:00Z".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_receipt_reads_back() {
+        let receipt = receipt();
+        let bytes = receipt.to_bytes();
+        assert!(bytes.ends_with(b"}\n"));
+        assert_eq!(Receipt::parse(&bytes), Ok(receipt.clone()));
+        assert_eq!(receipt.id(), sha256_hex(&bytes)[..16]);
+        assert_eq!(
+            digest_of(&b"abc"[..]).expect("a slice"),
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(digest(b"abc"), digest_of(&b"abc"[..]).expect("a slice"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let text = String::from_utf8(receipt().to_bytes()).expect("JSON is UTF-8");
+        for (from, to, mistake) in [
+            ("\"version\": 1", "\"version\": 2", "it is of version 2, and this driver reads 1"),
+            ("\"source\"", "\"sauce\"", "unknown field `sauce`"),
+            ("\"fs_group\": true,", "", "missing field `fs_group`"),
+            ("sha256:", "sha512:", "digests.driver is not a SHA-256 digest"),
+            ("/run/wasmount", "run/wasmount", "run_dir is not an absolute path without `..`"),
+            ("/run/wasmount", "/run/../etc", "run_dir is not an absolute path without `..`"),
+            ("\"device\"", "\"devise\"", "exports has \"devise\", which is none of"),
+            ("node-1", "../x", "node_name is none: a node's name is"),
+            ("example.com/x", "example.com", "a driver's name is VENDOR/NAME"),
+            ("{", "[", "expected"),
+        ] {
+            let changed = text.replacen(from, to, 1);
+            assert_ne!(changed, text, "{from}");
+            let told = Receipt::parse(changed.as_bytes()).expect_err(from).to_string();
+            assert!(told.contains(mistake), "{from}: {told}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the host does without being asked: it composes `mount` where the component does not
+//! export it, and takes down what its own record lists. No grant is needed for it, since no
+//! component has a say in it; that it is about this call and this volume is checked all the same.
+
+use std::rc::Rc;
+
+use super::{Granted, No, grant, images, mounts, precondition, target};
+use crate::call::{Access, Operation};
+use crate::failure::{Code, Failure};
+use crate::kernel::device::Device;
+use crate::kernel::filesystems::{Grow, GrowUnmounted};
+use crate::kernel::images::ImageDir;
+use crate::kernel::images::Release;
+use crate::kernel::mounts::{Attach, Bind, BlockMount, PendingMount};
+use crate::kernel::target::Target;
+use crate::session::Session;
+
+/// The bind of the device mount that stands in for a `mount` that the component does not export.
+/// Only in `mount`.
+pub fn composed_mount(session: &Session) -> Result<Granted<Bind>, Failure> {
+    only(session, &[Operation::Mount])
+        .and_then(|()| mounts::staged(session, session.access))
+        .map(grant)
+        .map_err(failure)
+}
+
+/// That bind onto the target of this call.
+pub fn attach(session: &Session, pending: Rc<PendingMount>) -> Result<Granted<Attach>, Failure> {
+    only(session, &[Operation::Mount])
+        .and_then(|()| target::target(session))
+        .map(|target| grant(Attach { pending, target }))
+        .map_err(failure)
+}
+
+/// Growing the filesystem that is mounted on the target, for a driver that does not export it.
+/// None if it is mounted read-only. Only in `expandfs`.
+pub fn grow(session: &Session) -> Result<Option<Granted<Grow>>, Failure> {
+    only(session, &[Operation::ExpandFs]).map_err(failure)?;
+    let target = target::target(session).map_err(failure)?;
+    let read_only = session.mounted.as_ref().is_some_and(|mount| mount.access == Access::ReadOnly);
+    if session.access == Access::ReadOnly || read_only {
+        return Ok(None);
+    }
+    let device = session.device.clone().ok_or_else(|| {
+        failure(precondition("no-device", "the volume has no device on this node that could grow"))
+    })?;
+    Ok(Some(grant(Grow { target, device })))
+}
+
+/// Growing a filesystem before it is mounted, where the component may mount it writable and
+/// grow it.
+pub fn grow_before_mount(
+    session: &Session,
+    mount: &Granted<BlockMount>,
+) -> Option<Granted<GrowUnmounted>> {
+    let BlockMount { device, filesystem, access, .. } = mount.get();
+    let granted = session.grants.filesystems.as_ref()?;
+    let may = granted.grow && granted.types.contains(filesystem);
+    (may && *access == Access::ReadWrite)
+        .then(|| grant(GrowUnmounted { device: Rc::clone(device), filesystem: *filesystem }))
+}
+
+/// Taking the mount off the target: whatever the component left there. Only in a teardown.
+pub fn unmount(session: &Session) -> Result<Granted<Rc<Target>>, Failure> {
+    only(session, &[Operation::Unmount, Operation::UnmountDevice])
+        .and_then(|()| target::target(session))
+        .map(grant)
+        .map_err(failure)
+}
+
+/// Taking down the loop device that the record lists: in a teardown, or because the call that
+/// made it has failed. None if there is none.
+pub fn detach(session: &Session) -> Option<Granted<Rc<Device>>> {
+    let device = session.device.as_ref().filter(|device| device.is_loop())?;
+    Some(grant(Rc::clone(device)))
+}
+
+/// Ending the lease that this volume has for the call's node in a directory, which is the one
+/// that the record names. Refused while the volume has its device on that node.
+pub fn release(session: &Session, dir: Rc<ImageDir>) -> Result<Granted<Release>, Failure> {
+    if session.node == session.node_name && session.device.is_some() {
+        return Err(failure(precondition(
+            "in-use",
+            "the volume still has its device on this node",
+        )));
+    }
+    Ok(grant(images::release_of(session, dir)))
+}
+
+fn only(session: &Session, operations: &[Operation]) -> Result<(), No> {
+    match operations.contains(&session.operation) {
+        true => Ok(()),
+        false => Err(precondition(
+            "wrong-operation",
+            format!("the host does not do this in {}", session.operation.name()),
+        )),
+    }
+}
+
+/// The host does not refuse itself by a fault.
+fn failure(no: No) -> Failure {
+    match no {
+        No::Refused(failure) => failure,
+        No::Fault(text) => Failure::new(Code::Internal, "internal", text),
+    }
+}

@@ -1,0 +1,331 @@
+//! Grants files as an operator writes them, and what they are told about a mistake.
+
+use super::*;
+
+/// Everything that can be granted.
+const ALL: &str = r#"
+version = 1
+[reply]
+failure-exit-code = 0
+[config]
+server = "10.0.0.1"
+[limits]
+memory-mib = 32
+cpu-seconds = 5
+[state]
+[[secrets]]
+key = "password"
+uses = ["reveal", "file"]
+[[secrets]]
+key = "token"
+uses = ["file"]
+[images]
+directory = "/srv/images/"
+names = ["{volume}.img", "*.raw"]
+create = true
+grow = true
+max-size = "100Gi"
+[[devices]]
+rule = "nvme"
+path = "/dev/disk/by-id/nvme-{id}"
+id = "vol-*"
+verify = { attribute = "device/serial", value = "{id}" }
+[filesystems]
+types = ["ext4"]
+format = true
+check = true
+grow = true
+[mounts.block]
+filesystems = ["ext4"]
+options = ["noatime"]
+[mounts.bind]
+[mounts.tmpfs]
+max-size = "2Mi"
+max-files = 8
+"#;
+
+#[test]
+fn everything_can_be_granted() {
+    let grants = Grants::parse(ALL).expect("valid");
+    assert_eq!(grants.failure_exit_code(), 0);
+    assert_eq!(grants.config["server"], "10.0.0.1");
+    assert_eq!((grants.limits.memory_bytes(), grants.limits.cpu_seconds()), (32 << 20, 5));
+    assert!(grants.state && grants.bind);
+    assert_eq!(grants.secrets.len(), 2);
+    assert_eq!(grants.secret("password").expect("granted").uses, [Use::Reveal, Use::File]);
+    let images = grants.images.expect("granted");
+    assert_eq!(images.directory.path(), std::path::Path::new("/srv/images"));
+    assert_eq!((images.create, images.grow, images.max_size.bytes()), (true, true, 100 << 30));
+    assert_eq!(grants.devices[0].verify.attribute.path(), std::path::Path::new("device/serial"));
+    assert_eq!(grants.filesystems.expect("granted").types, [Filesystem::Ext4]);
+    assert_eq!(grants.block.expect("granted").options, ["noatime"]);
+    let tmpfs = grants.tmpfs.expect("granted");
+    assert_eq!((tmpfs.max_size.bytes(), tmpfs.max_files.get()), (2 << 20, 8));
+}
+
+#[test]
+fn what_is_not_written_is_not_granted() {
+    assert_eq!(Grants::parse("version = 1"), Ok(Grants::none()));
+    let none = Grants::none();
+    assert_eq!(none.failure_exit_code(), 1);
+    assert_eq!((none.limits.memory_bytes(), none.limits.cpu_seconds()), (64 << 20, 10));
+
+    let sparse = "version = 1
+        [images]
+        directory = \"/srv\"
+        names = [\"a\"]
+        [filesystems]
+        types = [\"ext4\"]
+        [mounts.block]
+        filesystems = [\"ext4\"]
+        [mounts.tmpfs]";
+    let grants = Grants::parse(sparse).expect("valid");
+    let images = grants.images.expect("granted");
+    assert_eq!((images.create, images.grow, images.max_size.bytes()), (false, false, 1 << 40));
+    let fs = grants.filesystems.expect("granted");
+    assert!(!fs.format && !fs.check && !fs.grow);
+    assert!(grants.block.expect("granted").options.is_empty());
+    let tmpfs = grants.tmpfs.expect("granted");
+    assert_eq!((tmpfs.max_size.bytes(), tmpfs.max_files.get()), (1 << 20, 32));
+    assert!(!grants.state && !grants.bind && grants.secrets.is_empty());
+}
+
+/// A change to [`ALL`], as text and its replacement, and what is said about it.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("version = 1\n", "", "line 1: `version` is missing"),
+    ("version = 1", "version = 2", "line 2: version 2 is not known here; valid: 1"),
+    ("version = 1", "version = \"1\"", "line 2: invalid type: string \"1\", expected a number"),
+    (
+        "[state]",
+        "[stat]",
+        "line 10: unknown key `stat`; valid: version, reply, config, limits, state, secrets, \
+         images, devices, filesystems, mounts",
+    ),
+    ("[state]", "[state]\nkeys = 3", "line 11: unknown key `keys`; valid: none"),
+    ("failure-exit-code = 0", "failure-exit-code = 2", "line 4: 2 is out of bounds; valid: 0 to 1"),
+    (
+        "failure-exit-code = 0",
+        "failure_exit_code = 0",
+        "line 4: unknown key `failure_exit_code`; valid: failure-exit-code",
+    ),
+    (
+        "failure-exit-code = 0",
+        "",
+        "line 12: [[secrets]] needs `failure-exit-code` to be stated in [reply]: with 1, kubelet \
+         logs a failing call's arguments, secrets included; valid: 0, 1",
+    ),
+    ("memory-mib = 32", "memory-mib = 0", "line 8: 0 is out of bounds; valid: 1 to 1024"),
+    ("cpu-seconds = 5", "cpu-seconds = 101", "line 9: 101 is out of bounds; valid: 1 to 100"),
+    ("cpu-seconds = 5", "cpu-seconds = -1", "line 9: -1 is out of bounds; valid: 1 to 100"),
+    ("server = \"10.0.0.1\"", "port = 80", "line 6: invalid type: integer `80`, expected a string"),
+    (
+        "uses = [\"reveal\", \"file\"]",
+        "uses = [\"reveal\", \"mount\"]",
+        "line 13: unknown name `mount`; valid: reveal, file",
+    ),
+    (
+        "uses = [\"file\"]",
+        "uses = []",
+        "line 16: `uses` is empty and grants nothing; leave the section out",
+    ),
+    (
+        "key = \"token\"",
+        "key = \"password\"",
+        "line 15: the secret key `password` is granted twice",
+    ),
+    (
+        "key = \"token\"",
+        "key = \"a b\"",
+        "line 15: `a b` cannot be a secret's key; valid: 1 to 253 of A-Z a-z 0-9 . _ -",
+    ),
+    (
+        "directory = \"/srv/images/\"",
+        "directory = \"images\"",
+        "line 18: `images` is not an absolute path without `.` and `..`; valid: such as \
+         \"/srv/images\"",
+    ),
+    (
+        "directory = \"/srv/images/\"",
+        "directory = \"/srv/../etc\"",
+        "line 18: `/srv/../etc` is not an absolute path without `.` and `..`; valid: such as \
+         \"/srv/images\"",
+    ),
+    ("directory = \"/srv/images/\"\n", "", "line 17: `directory` is missing"),
+    ("\"*.raw\"", "\"*.r*\"", "line 19: `*.r*` has more than one `*`; valid: at most one `*`"),
+    (
+        "\"*.raw\"",
+        "\"{name}.raw\"",
+        "line 19: `{name}.raw` has braces that are not {volume}; valid: {volume}",
+    ),
+    (
+        "\"*.raw\"",
+        "\"a/b\"",
+        "line 19: `a/b` cannot match; valid: a plain file name, {volume} and one `*`",
+    ),
+    (
+        "max-size = \"100Gi\"",
+        "max-size = \"100G\"",
+        "line 22: `100G` is not a size; valid: a whole number of bytes, or one with Ki, Mi, Gi or \
+         Ti, such as \"100Gi\"",
+    ),
+    (
+        "max-size = \"100Gi\"",
+        "max-size = \"2048Ti\"",
+        "line 22: the size `2048Ti` is out of bounds; valid: 1 to 1024Ti",
+    ),
+    ("max-size = \"2Mi\"", "max-size = \"2Gi\"", "line 38: 2Gi is out of bounds; valid: 1 to 1Gi"),
+    (
+        "create = true",
+        "creat = true",
+        "line 20: unknown key `creat`; valid: directory, names, create, grow, max-size",
+    ),
+    (
+        "create = true",
+        "create = \"yes\"",
+        "line 20: invalid type: string \"yes\", expected a boolean",
+    ),
+    (
+        "rule = \"nvme\"",
+        "rule = \"NVMe\"",
+        "line 24: `NVMe` cannot be a rule's name; valid: 1 to 64 of a-z 0-9 -",
+    ),
+    (
+        "path = \"/dev/disk/by-id/nvme-{id}\"",
+        "path = \"/dev/sdb\"",
+        "line 25: `/dev/sdb` does not have {id} in it exactly once; valid: such as \
+         \"/dev/disk/by-id/nvme-{id}\"",
+    ),
+    (
+        "path = \"/dev/disk/by-id/nvme-{id}\"",
+        "path = \"/sys/{id}\"",
+        "line 25: `/sys/{id}` is not below /dev; valid: such as \"/dev/disk/by-id/nvme-{id}\"",
+    ),
+    (
+        "id = \"vol-*\"",
+        "id = \"vol *\"",
+        "line 26: `vol *` cannot match; valid: A-Z a-z 0-9 . _ : -, {volume} and one `*`",
+    ),
+    ("verify = {", "# verify = {", "line 23: `verify` is missing"),
+    (
+        "value = \"{id}\"",
+        "value = \"x\"",
+        "line 27: `x` does not have {id} in it exactly once; valid: such as \"{id}\"",
+    ),
+    (
+        "attribute = \"device/serial\"",
+        "attribute = \"../serial\"",
+        "line 27: `../serial` is not a plain path below the device's directory in /sys; valid: \
+         such as \"device/serial\"",
+    ),
+    (
+        "[filesystems]",
+        "[[devices]]\nrule = \"nvme\"\npath = \"/dev/{id}\"\nid = \"*\"\nverify = { attribute = \
+         \"serial\", value = \"{id}\" }\n[filesystems]",
+        "line 29: the device rule `nvme` is there twice",
+    ),
+    ("types = [\"ext4\"]", "types = [\"ext5\"]", "line 29: unknown filesystem `ext5`; valid: ext4"),
+    (
+        "types = [\"ext4\"]",
+        "types = []",
+        "line 29: `types` is empty and grants nothing; leave the section out",
+    ),
+    (
+        "options = [\"noatime\"]",
+        "options = [\"noatime\",\n \"suid\"]",
+        "line 36: ext4 has no mount option \"suid\"; valid: noatime, relatime, strictatime, nodiratime, \
+         noexec, lazytime, discard, nodiscard",
+    ),
+    ("[mounts.bind]", "[mounts.nfs]", "line 36: unknown key `nfs`; valid: block, bind, tmpfs"),
+    ("max-files = 8", "max-files = 1025", "line 39: 1025 is out of bounds; valid: 1 to 1024"),
+    ("max-files = 8", "max-files = 8\nmax-files = 9", "line 40: duplicate key"),
+];
+
+#[test]
+fn mistakes_are_told_with_their_line() {
+    let mut wrong = Vec::new();
+    for (text, replacement, expected) in MISTAKES {
+        assert!(ALL.contains(text), "{text}");
+        match Grants::parse(&ALL.replacen(text, replacement, 1)) {
+            Err(error) if error.to_string() == *expected => {}
+            other => wrong.push(format!("{replacement}: {other:#?}\n  expected {expected}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_file_is_bounded() {
+    let long = format!("version = 1\n#{}", "x".repeat(MAX_FILE));
+    assert_eq!(
+        Grants::parse(&long).expect_err("too long").to_string(),
+        "line 1: the file is over 65536 bytes"
+    );
+    let config = format!("version = 1\n[config]\nk = \"{}\"", "x".repeat(16 * 1024));
+    assert_eq!(
+        Grants::parse(&config).expect_err("too long").to_string(),
+        "line 2: [config] is too large; valid: 64 keys, 16384 bytes"
+    );
+}
+
+/// The parser names a section's keys when it meets one that it does not know: they have to be
+/// those of the table that the documentation is made from.
+#[test]
+fn the_table_of_sections_is_the_parsers() {
+    for section in SECTIONS.iter().filter(|section| section.header != "[config]") {
+        let text = match section.header {
+            "" => "unknown-key = 1".to_owned(),
+            header => format!("version = 1\n{header}\nunknown-key = 1"),
+        };
+        let error = Grants::parse(&text).expect_err(section.header).mistake;
+        let valid = error.strip_prefix("unknown key `unknown-key`; valid: ").expect(&error);
+        let mut keys: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+        if section.header.is_empty() {
+            let tables = ["reply", "config", "limits", "state", "secrets", "images", "devices"];
+            keys.extend(tables.iter().chain(&["filesystems", "mounts"]));
+        }
+        let keys = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+        assert_eq!(valid, keys, "{}", section.header);
+    }
+}
+
+/// A section as `docs/grants.md` has it.
+fn documented(section: &Section) -> String {
+    let title = match section.header {
+        "" => "The top of the file".to_owned(),
+        header => format!("`{header}`"),
+    };
+    let mut text = format!("### {title}\n\n{}\n", section.doc);
+    if !section.functions.is_empty() {
+        text += &format!("\nFor: `{}`.\n", section.functions.join("`, `"));
+    }
+    if !section.keys.is_empty() {
+        text += "\n| key | where absent | valid | meaning |\n|---|---|---|---|\n";
+    }
+    for Key { name, default, bounds, doc } in section.keys {
+        text += &format!("| `{name}` | {default} | {bounds} | {doc} |\n");
+    }
+    text
+}
+
+#[test]
+fn the_documentation_is_the_table_of_sections() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/grants.md");
+    let docs = std::fs::read_to_string(path).expect("docs/grants.md");
+    let missing: Vec<String> =
+        SECTIONS.iter().map(documented).filter(|text| !docs.contains(text)).collect();
+    assert!(missing.is_empty(), "docs/grants.md lacks:\n{}", missing.join("\n"));
+
+    let mut rows = String::new();
+    for (function, operations) in crate::decide::PHASES {
+        let operations: Vec<&str> = operations.iter().map(|operation| operation.name()).collect();
+        rows += &format!("| `{function}` | {} |\n", operations.join(", "));
+    }
+    assert!(docs.contains(&rows), "docs/grants.md lacks:\n{rows}");
+
+    let examples: Vec<&str> = docs.split("```toml\n").skip(1).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        let (example, _) = example.split_once("```").expect("it ends");
+        assert!(Grants::parse(example).is_ok(), "{:?}\n{example}", Grants::parse(example));
+    }
+}

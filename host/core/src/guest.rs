@@ -1,0 +1,26 @@
+//! The guest process: gives up every privilege, then runs the vendor's component.
+//!
+//! In the order of a call: `process` (fork; image read and verified) → `confine` (privileges) →
+//! `engine` (image → linked component) → `filter` (system calls) → `run` (the call) ⇄ `imports` (host call → request to
+//! the broker) and `exports` (which function, which outcome), within `limits`. When a driver is
+//! installed: `compiler` (component → image) and `fit` (does it match the WIT).
+//!
+//! Nothing below this module decides about a host call or acts on the node, and nothing above it
+//! runs or parses what the vendor made.
+
+pub mod bindings;
+#[cfg(feature = "compiler")]
+pub mod compiler;
+mod confine;
+pub mod engine;
+mod exports;
+mod filter;
+#[cfg(feature = "compiler")]
+mod fit;
+mod imports;
+mod limits;
+pub mod process;
+mod run;
+
+#[cfg(all(test, feature = "compiler"))]
+mod tests;

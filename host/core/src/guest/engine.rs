@@ -1,0 +1,112 @@
+//! The engine's settings, from component to image and from image to component.
+//!
+//! Who compiles and who runs have to agree on nearly all settings, so there is one [`config`] for
+//! both. Nothing here runs a component.
+
+use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Config, Engine, ModuleVersionStrategy, WasmBacktraceDetails};
+
+use super::exports::Exports;
+use super::imports::{self, Imports};
+use super::limits;
+use crate::failure::{Code, Failure};
+
+/// The exact version of wasmtime. An image made by any other is refused, because after a fix of
+/// the compiler the images made before it are what has to go.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+
+/// The version in an image; our own is in it because [`config`] is part of what must be the same.
+const IMAGE_VERSION: &str = concat!("wasmount ", env!("CARGO_PKG_VERSION"), " wasmtime ", "48.0.8");
+
+/// The settings of everything that makes or runs an image.
+///
+/// One call is made for each process, so what counts is the time until that call has returned,
+/// and an image is read, hashed and copied on the way: small beats fast.
+pub fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .module_version(ModuleVersionStrategy::Custom(IMAGE_VERSION.to_owned()))
+        .expect("the version is shorter than 255 bytes");
+    // Nothing is taken from the environment.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config.max_wasm_stack(limits::STACK);
+    config.concurrency_support(false);
+    // CPU time is bounded by a resource limit, which also bounds the host's own code and costs
+    // nothing where the component runs.
+    config.consume_fuel(false).epoch_interruption(false);
+    // A trap names functions, which is kept elsewhere in the image; these tables would add what
+    // offset they were at.
+    config.generate_address_map(false).native_unwind_info(false).debug_symbols(false);
+    // A memory that is made once is as quickly copied as mapped from a memfd, and to copy needs
+    // no file. The other settings of memory stay as they are by default: a smaller reservation or
+    // guard makes nothing faster, and puts bounds checks into the code (one sixth more image).
+    config.memory_init_cow(false);
+    config
+}
+
+/// A component that is linked and ready to be instantiated.
+pub struct Prepared {
+    /// What makes an instance.
+    pub pre: InstancePre<Imports>,
+    /// What can be called.
+    pub exports: Exports,
+}
+
+/// Loads an image whose digest was verified.
+pub fn load(image: &[u8]) -> Result<Prepared, Failure> {
+    #[cfg(not(feature = "compiler"))]
+    let config = config();
+    // Where there is a compiler, loading must not take the time to set it up.
+    #[cfg(feature = "compiler")]
+    let config = {
+        let mut config = config();
+        config.enable_compiler(false);
+        config
+    };
+    let engine = Engine::new(&config).map_err(|error| {
+        unusable("engine", format!("this machine cannot run components: {error:#}"))
+    })?;
+    #[expect(unsafe_code, reason = "wasmtime cannot validate machine code")]
+    // SAFETY: `Component::deserialize` demands bytes that wasmtime's own `serialize` has made and
+    // that nobody has altered. These bytes' digest was compared, in this process and over this
+    // very buffer, with the receipt's, which only root can write and `install` writes for what
+    // `compile` has returned.
+    let component = unsafe { Component::deserialize(&engine, image) };
+    let component = component.map_err(|error| {
+        let message = format!(
+            "the compiled component cannot be loaded by this driver: {error:#}; run `wasmount \
+             install` again with the component, so that it is compiled for this driver and machine"
+        );
+        unusable("image", message)
+    })?;
+    prepare(&engine, &component).map_err(|error| {
+        let message = format!(
+            "the component does not fit this driver: {error:#}; it was built for another version \
+             of the wasmount:driver interfaces"
+        );
+        unusable("interfaces", message)
+    })
+}
+
+pub(super) fn prepare(engine: &Engine, component: &Component) -> wasmtime::Result<Prepared> {
+    let pre = imports::link(engine)?.instantiate_pre(component)?;
+    Ok(Prepared { exports: Exports::of(&pre)?, pre })
+}
+
+fn unusable(reason: &str, message: String) -> Failure {
+    Failure::new(Code::FailedPrecondition, reason, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image carries the version that `Cargo.lock` has, whole.
+    #[test]
+    fn the_version_is_the_one_in_the_lock_file() {
+        let lock = include_str!("../../../../Cargo.lock");
+        let entry = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"\n");
+        assert!(lock.contains(&entry));
+        assert!(IMAGE_VERSION.ends_with(WASMTIME_VERSION));
+    }
+}

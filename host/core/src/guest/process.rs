@@ -1,0 +1,197 @@
+//! The guest process, seen from the broker: how it is started, and how it ended.
+//!
+//! It is forked before the broker has opened or parsed anything, so that it holds no secret; it
+//! gives up its privileges while the broker finds out which driver this is, and loads its image
+//! while the broker parses. It says nothing before it was told about the call.
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+use nix::unistd::{ForkResult, Pid};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use sha2::{Digest, Sha256};
+
+use super::engine::{self, Prepared};
+use super::{confine, filter, run};
+use crate::failure::{Code, Failure};
+use crate::wire::{Channel, Outcome, Start};
+
+/// The longest image, in bytes.
+pub const MAX_IMAGE: u64 = 64 << 20;
+
+/// A guest process. Dropped, it is killed and reaped.
+#[derive(Debug)]
+pub struct Child {
+    /// `None` once it is reaped, after which the number may be another process's.
+    pid: Option<Pid>,
+    channel: Channel,
+}
+
+/// How a guest process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By itself.
+    Exited,
+    /// It had used up its CPU time.
+    CpuLimit,
+    /// By a signal of this number: the broker's SIGKILL, the kernel's for want of memory, or a
+    /// crash.
+    Killed(i32),
+}
+
+impl Child {
+    /// The broker's end of the pair.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Has the process load the image, if its SHA-256 is `image_digest` (64 lower-case hexadecimal
+    /// digits).
+    pub fn load(&self, image: File, image_digest: &str) -> Result<(), Failure> {
+        self.channel.send_file(image_digest, image.as_fd()).map_err(|error| unstarted(&error))
+    }
+
+    /// The process id, for the audit log.
+    pub fn pid(&self) -> Option<i32> {
+        self.pid.map(Pid::as_raw)
+    }
+
+    /// Ends the process, whatever it is doing. Does not wait for its end.
+    pub fn kill(&self) {
+        if let Some(pid) = self.pid {
+            // It is not reaped yet, so the number is its own, and this cannot fail.
+            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Waits until the process has ended: at once after [`kill`](Self::kill) or after its last
+    /// message, and otherwise for as long as it runs.
+    pub fn wait(mut self) -> How {
+        self.reap()
+    }
+
+    fn reap(&mut self) -> How {
+        let Some(pid) = self.pid.take() else { return How::Exited };
+        loop {
+            match nix::sys::wait::waitpid(pid, None) {
+                Err(nix::Error::EINTR) => {}
+                Ok(WaitStatus::Signaled(_, Signal::SIGXCPU, _)) => return How::CpuLimit,
+                Ok(WaitStatus::Signaled(_, signal, _)) => return How::Killed(signal as i32),
+                _ => return How::Exited,
+            }
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+        self.reap();
+    }
+}
+
+/// Starts a guest process that loads an image: [`start`] and [`Child::load`] in one.
+pub fn spawn(image: File, image_digest: &str) -> Result<Child, Failure> {
+    let child = start()?;
+    child.load(image, image_digest)?;
+    Ok(child)
+}
+
+/// Starts a guest process. It gives up its privileges, waits for [`Child::load`], and then for
+/// a [`Start`].
+///
+/// The calling process must have one thread. Whatever is wrong with the image or the machine is
+/// told as the call's outcome; an error here means that there is no process.
+pub fn start() -> Result<Child, Failure> {
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|error| unstarted(&error.into()))?;
+    let broker = nix::unistd::getpid();
+    #[expect(unsafe_code, reason = "what a fork's child may call depends on the parent's threads")]
+    // SAFETY: fork(2) is sound in a process with one thread, which is this function's contract;
+    // the child never returns to the caller, so nothing of the parent's is used or dropped twice.
+    let forked = unsafe { nix::unistd::fork() };
+    match forked {
+        Ok(ForkResult::Parent { child }) => {
+            Ok(Child { pid: Some(child), channel: Channel::new(ours) })
+        }
+        Ok(ForkResult::Child) => {
+            // The socket stays open for its owner; this process's copy of ours is closed with
+            // everything else.
+            std::mem::forget(ours);
+            std::panic::set_hook(Box::new(|_| {}));
+            let live = AssertUnwindSafe(|| live(broker, theirs));
+            let Err(_) = std::panic::catch_unwind(live);
+            leave()
+        }
+        Err(error) => Err(unstarted(&error.into())),
+    }
+}
+
+fn unstarted(error: &io::Error) -> Failure {
+    Failure::io("the guest process cannot be started", error)
+}
+
+/// The guest process's life. It ends here, where everything is still in place: to take apart an
+/// image and an engine would make the broker wait for nothing.
+fn live(broker: Pid, socket: OwnedFd) -> Infallible {
+    let confined = confine::confine(&[socket.as_fd()], broker);
+    let channel = Channel::new(socket);
+    let Ok(Some((digest, image))) = channel.receive_file() else { leave() };
+    let prepared = confined.and_then(|()| prepare(image, &digest));
+    // Before anything of this call is known, while the broker is still busy with it.
+    let prepared = prepared.and_then(|prepared| filter::install().map(|()| prepared));
+    let Ok(Some(start)) = channel.receive::<Start>(&mut Vec::new()) else { leave() };
+    let prepared = prepared.and_then(|prepared| {
+        confine::bound(start.cpu_seconds, start.memory_bytes)?;
+        Ok(prepared)
+    });
+    match &prepared {
+        Ok(prepared) => run::run(prepared, channel, start),
+        Err(failure) => run::finish(&channel, Outcome::Unusable(failure.clone())),
+    }
+    leave()
+}
+
+fn prepare(mut file: File, digest: &str) -> Result<Prepared, Failure> {
+    let image = read(&mut file).map_err(|error| {
+        Failure::io("the compiled component cannot be read; install the driver again", &error)
+    })?;
+    drop(file);
+    confine::seal()?;
+    let found: String = Sha256::digest(&image).iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != digest {
+        let message = "the compiled component is not the one that was installed; install the \
+                       driver again, and find out who changed its files";
+        return Err(Failure::new(Code::DataLoss, "image-digest", message));
+    }
+    engine::load(&image)
+}
+
+fn read(file: &mut File) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    if size > MAX_IMAGE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is over 64 MiB"));
+    }
+    let mut image = Vec::with_capacity(size as usize + 1);
+    file.take(MAX_IMAGE + 1).read_to_end(&mut image)?;
+    Ok(image)
+}
+
+/// Ends the process without running what the parent process has registered for its own end.
+fn leave() -> ! {
+    #[expect(unsafe_code, reason = "libc marks _exit as unsafe")]
+    // SAFETY: _exit(2) has no precondition.
+    unsafe {
+        libc::_exit(0)
+    }
+}

@@ -1,0 +1,46 @@
+//! `init`: what the driver can do, told from the receipt.
+//!
+//! kubelet runs it while it holds a lock of all volumes, and kube-controller-manager where there
+//! is nothing but the plugin directory. So nothing is started, locked, written or compiled here.
+
+use crate::bundle::Bundle;
+use crate::call::Operation;
+use crate::failure::{Code, Failure};
+use crate::grants::Grants;
+use crate::reply::{Capabilities, Reply};
+
+/// Answers `init`: the document and the exit code.
+pub fn answer(arguments: &[&[u8]]) -> (Vec<u8>, i32) {
+    let (reply, failure_exit) = match Bundle::open_for_init() {
+        Err(failure) => {
+            let driver = crate::bundle::own_driver_name();
+            (Reply::failure(driver.as_ref(), Some(Operation::Init), &failure), 1)
+        }
+        Ok(bundle) => {
+            let grants = Grants::parse(&bundle.grants_text);
+            let exit = grants.as_ref().map_or(1, |grants| grants.failure_exit_code().into());
+            let answer = if arguments.is_empty() {
+                grants.map_err(|error| error.as_failure()).map(|_| capabilities(&bundle))
+            } else {
+                Err(Failure::new(Code::InvalidArgument, "arguments", "takes no arguments"))
+            };
+            let reply = answer.unwrap_or_else(|failure| {
+                Reply::failure(Some(&bundle.driver), Some(Operation::Init), &failure)
+            });
+            (reply, exit)
+        }
+    };
+    (reply.to_json_line(), reply.exit_code(failure_exit))
+}
+
+fn capabilities(bundle: &Bundle) -> Reply {
+    let exports = |name| bundle.receipt.exports.iter().any(|export| export == name);
+    let told = &bundle.receipt.capabilities;
+    Reply::capable(Capabilities {
+        attach: exports("attacher"),
+        selinux_relabel: told.selinux_relabel,
+        supports_metrics: told.supports_metrics,
+        fs_group: told.fs_group,
+        requires_fs_resize: exports("expander"),
+    })
+}

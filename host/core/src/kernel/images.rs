@@ -1,0 +1,303 @@
+//! Image files in the operator's directory: opened, created, grown, never truncated or written.
+//!
+//! An image is known by its inode and time of birth, whatever it is called. To which node it is
+//! given is in a lease file beside it, see [`leases`]. Which names a volume may use is decided
+//! elsewhere.
+
+pub mod leases;
+
+pub use leases::{Lease, LeaseRecord, Release, holder, lease, release};
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, StatxFlags};
+use rustix::fs::{fstatvfs, linkat, openat, seek, statat, statx, unlinkat};
+use rustix::io::Errno;
+
+use super::{failed, invalid, unfit};
+use crate::decide::Granted;
+use crate::failure::{Code, Failure};
+
+/// A directory that the operator set aside for images.
+#[derive(Debug)]
+pub struct ImageDir {
+    pub(super) file: File,
+    path: PathBuf,
+}
+
+/// An open image.
+#[derive(Debug)]
+pub struct ImageFile {
+    pub(super) file: File,
+    /// The directory it is in.
+    pub dir: Rc<ImageDir>,
+    /// Its name there.
+    pub name: ImageName,
+    /// `image:FSID:INODE:BIRTH`: filesystem id in hexadecimal, inode, time of birth in
+    /// nanoseconds since 1970. At most 63 bytes.
+    pub identity: String,
+}
+
+/// A plain file name: 1 to 255 bytes, no `/`, no control character, no dot at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageName(String);
+
+/// An image that is to be opened.
+#[derive(Debug)]
+pub struct ImageOpen {
+    /// Where.
+    pub dir: Rc<ImageDir>,
+    /// Which.
+    pub name: ImageName,
+}
+
+/// An image that is to be created.
+#[derive(Debug)]
+pub struct ImageCreate {
+    /// Where.
+    pub dir: Rc<ImageDir>,
+    /// Its name.
+    pub name: ImageName,
+    /// In bytes. It is sparse: space is taken when it is written to.
+    pub size: u64,
+}
+
+/// An image that is to be made longer.
+#[derive(Debug)]
+pub struct ImageGrow {
+    /// Which.
+    pub image: Rc<ImageFile>,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Opens an image; none if there is none of that name. A symbolic link or anything else that is
+/// not a regular file is `not-an-image`.
+pub fn open(open: Granted<ImageOpen>) -> Result<Option<ImageFile>, Failure> {
+    let ImageOpen { dir, name } = open.into_inner();
+    open_there(dir, name)
+}
+
+/// Creates an image, or opens the one that is there, whatever its size is. True if it was
+/// created. It is durable then, and never seen unfinished.
+pub fn create(create: Granted<ImageCreate>) -> Result<(ImageFile, bool), Failure> {
+    let ImageCreate { dir, name, size } = create.into_inner();
+    // If another call makes it meanwhile, its image is opened; if that is removed again, too,
+    // the whole starts over.
+    for _ in 0..4 {
+        if let Some(image) = open_there(dir.clone(), name.clone())? {
+            return Ok((image, false));
+        }
+        let what = format!("creating {}", dir.path.join(&name.0).display());
+        let made = dir.unnamed(&what)?;
+        made.set_len(size)
+            .and_then(|()| made.sync_all())
+            .map_err(|error| Failure::io(&what, &error))?;
+        if dir.give_name(&made, &name.0, &what)? {
+            // Opened by its name: of the description that made it, the kernel would say for as
+            // long as a loop device has it that the file was deleted.
+            let made = ImageFile::new(made, dir.clone(), name.clone())?;
+            if let Some(image) = open_there(dir.clone(), name.clone())?
+                && image.identity == made.identity
+            {
+                return Ok((image, true));
+            }
+        }
+    }
+    Err(Failure::new(
+        Code::Aborted,
+        "again",
+        format!("{} is created and removed by others", name.0),
+    ))
+}
+
+/// Its size in bytes.
+pub fn size(image: &ImageFile) -> Result<u64, Failure> {
+    let what = || format!("looking at {}", image.path().display());
+    image.file.metadata().map(|found| found.len()).map_err(|error| Failure::io(what(), &error))
+}
+
+/// Makes an image longer, durably; one that is longer already stays. Returns its size.
+pub fn grow(grow: Granted<ImageGrow>) -> Result<u64, Failure> {
+    let ImageGrow { image, size: wanted } = grow.into_inner();
+    let now = size(&image)?;
+    if wanted <= now {
+        return Ok(now);
+    }
+    let what = format!("growing {}", image.path().display());
+    image
+        .file
+        .set_len(wanted)
+        .and_then(|()| image.file.sync_all())
+        .map_err(|error| Failure::io(what, &error))?;
+    Ok(wanted)
+}
+
+/// Undoes [`create`]: removes the image if its name still means it and nothing was ever written
+/// to it. True if it was removed.
+pub fn remove_unused(image: &ImageFile) -> Result<bool, Failure> {
+    let what = format!("removing {}", image.path().display());
+    let there = match statat(&image.dir.file, &image.name.0, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) => there,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(failed(what)(error)),
+    };
+    let same = image.file.metadata().map_err(|error| Failure::io(&what, &error))?;
+    if (there.st_dev, there.st_ino) != (same.dev(), same.ino()) || !is_hole(&image.file)? {
+        return Ok(false);
+    }
+    unlinkat(&image.dir.file, &image.name.0, AtFlags::empty()).map_err(failed(&what))?;
+    image.dir.sync(what)?;
+    Ok(true)
+}
+
+/// Whether nothing was ever written to a file, as far as its filesystem can tell.
+pub(super) fn is_hole(file: &File) -> Result<bool, Failure> {
+    match seek(file, SeekFrom::Data(0)) {
+        Ok(_) => Ok(false),
+        Err(Errno::NXIO) => Ok(true),
+        Err(error) => Err(failed("looking for data in an image")(error)),
+    }
+}
+
+/// A path by which this process opens exactly this file again.
+pub(super) fn path_by_descriptor(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+impl ImageName {
+    /// Reads a name.
+    pub fn parse(name: &str) -> Result<Self, Failure> {
+        let plain = (1..=255).contains(&name.len())
+            && !name.starts_with('.')
+            && !name.chars().any(|c| c == '/' || c.is_control());
+        if plain {
+            return Ok(Self(name.to_owned()));
+        }
+        Err(invalid(
+            "bad-path",
+            "an image's name is a plain file name that does not start with a dot",
+        ))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ImageDir {
+    /// Opens a directory. `image-directory` if anybody but its owner and group may write to it:
+    /// whoever may could put any file in an image's place.
+    pub fn open(path: &Path) -> Result<Rc<Self>, Failure> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let what = || format!("opening the image directory {}", path.display());
+        let file =
+            openat(CWD, path, flags, Mode::empty()).map(File::from).map_err(failed(what()))?;
+        let found = file.metadata().map_err(|error| Failure::io(what(), &error))?;
+        if found.mode() & 0o002 != 0 {
+            let message =
+                format!("the image directory {} is writable by everybody", path.display());
+            return Err(unfit("image-directory", message));
+        }
+        Ok(Rc::new(Self { file, path: path.to_owned() }))
+    }
+
+    /// As the grants name it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in this directory's filesystem that has no name yet, and leaves nothing behind.
+    fn unnamed(&self, what: &str) -> Result<File, Failure> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        match openat(&self.file, c".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => Ok(File::from(file)),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+                let message = format!(
+                    "{what}: the filesystem of {} cannot make files without a name (O_TMPFILE)",
+                    self.path.display()
+                );
+                Err(unfit("image-directory", message))
+            }
+            Err(error) => Err(failed(what)(error)),
+        }
+    }
+
+    /// Gives a finished file its name, durably; false if that name is taken.
+    fn give_name(&self, file: &File, name: &str, what: &str) -> Result<bool, Failure> {
+        match linkat(CWD, path_by_descriptor(file), &self.file, name, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => self.sync(what).map(|()| true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(failed(what)(error)),
+        }
+    }
+
+    fn sync(&self, what: impl std::fmt::Display) -> Result<(), Failure> {
+        self.file.sync_all().map_err(|error| Failure::io(what, &error))
+    }
+}
+
+impl ImageFile {
+    fn new(file: File, dir: Rc<ImageDir>, name: ImageName) -> Result<Self, Failure> {
+        let what = || format!("looking at {}", dir.path.join(&name.0).display());
+        let mask = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::BTIME;
+        let found = statx(&file, c"", AtFlags::EMPTY_PATH, mask).map_err(failed(what()))?;
+        if FileType::from_raw_mode(found.stx_mode.into()) != FileType::RegularFile {
+            let message = format!("{} is not a regular file", dir.path.join(&name.0).display());
+            return Err(unfit("not-an-image", message));
+        }
+        // Not every filesystem knows when a file was born; then it is 0.
+        let birth = i128::from(found.stx_btime.tv_sec) * 1_000_000_000
+            + i128::from(found.stx_btime.tv_nsec);
+        let fsid = fstatvfs(&file).map_err(failed(what()))?.f_fsid;
+        let identity = format!("image:{fsid:x}:{}:{birth}", found.stx_ino);
+        Ok(Self { file, dir, name, identity })
+    }
+
+    /// Where it is, for messages.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path.join(&self.name.0)
+    }
+}
+
+fn open_there(dir: Rc<ImageDir>, name: ImageName) -> Result<Option<ImageFile>, Failure> {
+    let shown = dir.path.join(&name.0);
+    // NONBLOCK: a FIFO that somebody put there must not stop the call.
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let open = |access| openat(&dir.file, &name.0, access | flags, Mode::empty());
+    let file = match open(OFlags::RDWR) {
+        // An image on a read-only filesystem can be used read-only.
+        Err(Errno::ROFS | Errno::ACCESS | Errno::PERM) => open(OFlags::RDONLY),
+        result => result,
+    };
+    match file {
+        Ok(file) => ImageFile::new(File::from(file), dir, name).map(Some),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV) => {
+            Err(unfit("not-an-image", format!("{} is not a regular file", shown.display())))
+        }
+        Err(error) => Err(failed(format_args!("opening {}", shown.display()))(error)),
+    }
+}
+
+#[cfg(test)]
+impl ImageFile {
+    /// An image by name only: for tests that do not act on it.
+    pub(crate) fn for_test(dir: Rc<ImageDir>, name: &str, identity: &str) -> Self {
+        let file = File::open("/dev/null").expect("/dev/null");
+        Self {
+            file,
+            dir,
+            name: ImageName::parse(name).expect("a name"),
+            identity: identity.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

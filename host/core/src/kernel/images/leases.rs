@@ -1,0 +1,202 @@
+//! To which node an image is given: a small JSON file beside it, `.wasmount-lease-INODE`.
+//!
+//! A lease is taken by giving a finished file its name, which either happens or finds the name
+//! taken, also where several nodes share the directory. It is a record between well-behaved
+//! drivers, not a lock: nothing here stops a node that does not ask.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::{ImageDir, ImageFile};
+use crate::decide::Granted;
+use crate::failure::{Code, Failure};
+use crate::kernel::{failed, unfit, uuid};
+
+const PREFIX: &str = ".wasmount-lease-";
+const VERSION: u32 = 1;
+
+/// The longest lease file, in bytes.
+const MAX_LENGTH: u64 = 4096;
+
+/// How many names of the directory are looked at to find a volume's lease.
+const MAX_ENTRIES: usize = 10_000;
+
+/// A lease that is to be taken.
+#[derive(Debug)]
+pub struct Lease {
+    /// Which image.
+    pub image: Rc<ImageFile>,
+    /// Who asks: the driver, `vendor/name`.
+    pub driver: String,
+    /// The volume that the image is.
+    pub volume: String,
+    /// The node that it is given to.
+    pub node: String,
+}
+
+/// The leases of a volume that are to be ended for a node. The image's name is not needed: it may
+/// be gone.
+#[derive(Debug)]
+pub struct Release {
+    /// The directory the image is in.
+    pub dir: Rc<ImageDir>,
+    /// The driver, `vendor/name`.
+    pub driver: String,
+    /// The volume.
+    pub volume: String,
+    /// The node that they are ended for.
+    pub node: String,
+}
+
+/// A lease file's contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRecord {
+    /// The format's version.
+    pub v: u32,
+    /// The driver, `vendor/name`.
+    pub driver: String,
+    /// The volume.
+    pub volume: String,
+    /// The node that has the image.
+    pub node: String,
+    /// The image's identity.
+    pub image: String,
+    /// Another one each time that it is taken: with the same, nobody else had the image meanwhile.
+    pub id: String,
+    /// When it was taken, in seconds since 1970.
+    pub since: u64,
+}
+
+/// Takes the lease of an image. False if this volume has given it to this node before;
+/// `leased` if somebody else has it.
+pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
+    let Lease { image, driver, volume, node } = lease.into_inner();
+    let what = format!("leasing {}", image.path().display());
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (identity, id) = (image.identity.clone(), uuid::random()?);
+    let record = LeaseRecord { v: VERSION, driver, volume, node, image: identity, id, since };
+    let name = name_for(&image)?;
+    for _ in 0..4 {
+        let text = serde_json::to_vec(&record).map_err(std::io::Error::other);
+        let mut file = image.dir.unnamed(&what)?;
+        text.and_then(|text| file.write_all(&text))
+            .and_then(|()| file.sync_all())
+            .map_err(|error| Failure::io(&what, &error))?;
+        if image.dir.give_name(&file, &name, &what)? {
+            return Ok(true);
+        }
+        match read(&image.dir, &name)? {
+            Some(held)
+                if held.is_for(&record.driver, &record.volume) && held.node == record.node =>
+            {
+                return Ok(false);
+            }
+            Some(held) => return Err(leased(&what, &held, &name, &image)),
+            // It was released between the two looks.
+            None => {}
+        }
+    }
+    Err(Failure::new(Code::Aborted, "again", format!("{what}: its lease keeps changing")))
+}
+
+/// Who has the image.
+pub fn holder(image: &ImageFile) -> Result<Option<LeaseRecord>, Failure> {
+    read(&image.dir, &name_for(image)?)
+}
+
+/// Ends every lease that images of a volume have for a node. False if there is none: also where
+/// the volume has moved to another node by now, whose lease stays.
+pub fn release(release: Granted<Release>) -> Result<bool, Failure> {
+    let Release { dir, driver, volume, node } = release.into_inner();
+    let what = format!("releasing the lease of volume {volume} in {}", dir.path().display());
+    let ours = |held: &LeaseRecord| held.is_for(&driver, &volume) && held.node == node;
+    let mut names = Vec::new();
+    let entries = Dir::read_from(&dir.file).map_err(failed(&what))?;
+    for (count, entry) in entries.enumerate() {
+        if count == MAX_ENTRIES {
+            let message = format!("{what}: the directory has more than {MAX_ENTRIES} entries");
+            return Err(Failure::new(Code::ResourceExhausted, "exhausted", message));
+        }
+        let entry = entry.map_err(failed(&what))?;
+        let Some(name) = entry.file_name().to_str().ok().filter(|name| name.starts_with(PREFIX))
+        else {
+            continue;
+        };
+        // One that cannot be read may be another volume's: it must not keep this one from
+        // being released.
+        if read(&dir, name).is_ok_and(|held| held.as_ref().is_some_and(ours)) {
+            names.push(name.to_owned());
+        }
+    }
+    // Only now: a directory that changes while it is read may show some names twice or not at all.
+    for name in &names {
+        match unlinkat(&dir.file, name.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed(what)(error)),
+        }
+    }
+    if !names.is_empty() {
+        dir.sync(what)?;
+    }
+    Ok(!names.is_empty())
+}
+
+impl LeaseRecord {
+    /// Whether it is that volume's.
+    pub fn is_for(&self, driver: &str, volume: &str) -> bool {
+        self.driver == driver && self.volume == volume
+    }
+}
+
+fn leased(what: &str, held: &LeaseRecord, file: &str, image: &ImageFile) -> Failure {
+    let LeaseRecord { driver, volume, node, .. } = held;
+    let mut message = format!("{what}: volume {volume} of {driver} has given it to node {node}");
+    // The inode number was used again after the image was deleted. Whether some other node
+    // still uses the deleted one cannot be seen from here.
+    if held.image != image.identity {
+        message.push_str(&format!(
+            "; that lease is of an image that was deleted: if no node uses it, remove {file}"
+        ));
+    }
+    unfit("leased", message)
+}
+
+fn read(dir: &ImageDir, name: &str) -> Result<Option<LeaseRecord>, Failure> {
+    let what = format!("reading {}", dir.path().join(name).display());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(&dir.file, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(failed(what)(error)),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_LENGTH + 1).read_to_end(&mut text).map_err(|error| Failure::io(&what, &error))?;
+    let record = serde_json::from_slice(&text).ok();
+    match record
+        .filter(|record: &LeaseRecord| record.v == VERSION && text.len() as u64 <= MAX_LENGTH)
+    {
+        Some(record) => Ok(Some(record)),
+        None => {
+            let message = format!(
+                "{what}: it is no lease that this version of wasmount reads; if no node uses the image, remove it"
+            );
+            Err(unfit("lease-unreadable", message))
+        }
+    }
+}
+
+fn name_for(image: &ImageFile) -> Result<String, Failure> {
+    let found = image.file.metadata();
+    let found = found.map_err(|error| {
+        Failure::io(format_args!("looking at {}", image.path().display()), &error)
+    })?;
+    Ok(format!("{PREFIX}{}", found.ino()))
+}

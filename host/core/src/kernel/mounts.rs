@@ -1,0 +1,349 @@
+//! Mounts: made detached, finished while nobody can see them, then attached in one step.
+//!
+//! A mount that is never attached is gone when its [`PendingMount`] is dropped, or when the
+//! process dies. Whether a mount may be made is not decided here, nor are filesystems repaired
+//! or grown.
+
+use std::cell::Cell;
+use std::fmt::Display;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{UnmountFlags, fsconfig_create, fsconfig_create_exclusive, fsconfig_set_flag};
+use rustix::mount::{
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount as umount,
+};
+
+use super::device::{self, Device};
+use super::filesystems::{self, BlockOption, Filesystem};
+use super::target::{self, Mounted, Target};
+use super::{failed, raw, unfit};
+use crate::call::Access;
+use crate::decide::Granted;
+use crate::failure::{Code, Failure};
+
+/// How many mounts stacked on one directory [`unmount`] takes off, before it gives up.
+const MAX_STACKED: usize = 16;
+
+/// A mount that is attached nowhere yet.
+#[derive(Debug)]
+pub struct PendingMount {
+    pub(super) mount: OwnedFd,
+    mounted: Mounted,
+    access: Cell<Access>,
+    attached: Cell<bool>,
+}
+
+/// A mount of a block device's filesystem, to be made.
+#[derive(Debug)]
+pub struct BlockMount {
+    /// What to mount.
+    pub device: Rc<Device>,
+    /// The filesystem that is on it.
+    pub filesystem: Filesystem,
+    /// Read-only makes both the mount and the filesystem read-only.
+    pub access: Access,
+    /// Beyond `nosuid` and `nodev`, which are always on.
+    pub options: Vec<BlockOption>,
+}
+
+/// A bind of a recorded device mount, to be made.
+#[derive(Debug)]
+pub struct Bind {
+    /// Where the device is mounted.
+    pub source: Rc<Target>,
+    /// The device number that has to be mounted there.
+    pub device: (u32, u32),
+    /// Whether the bind is read-only.
+    pub access: Access,
+}
+
+/// A mount that is to be put on its target.
+#[derive(Debug)]
+pub struct Attach {
+    /// What was made before.
+    pub pending: Rc<PendingMount>,
+    /// Where to put it.
+    pub target: Rc<Target>,
+}
+
+/// Makes a mount of a device. The device must hold the filesystem and be held by nobody else;
+/// a read-only mount is refused (`dirty-log`) if the kernel would have to write to the device.
+pub fn block(mount: Granted<BlockMount>) -> Result<PendingMount, Failure> {
+    let BlockMount { device, filesystem, access, options } = mount.into_inner();
+    device::recheck(&device)?;
+    device::refuse_if_held(&device)?;
+    let what = format!("mounting {} as {}", device.node().display(), filesystem.name());
+    filesystems::ready_to_mount(&device, filesystem, access).map_err(|f| f.during(&what))?;
+    let attributes = filesystems::attributes(&options)?;
+    let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let flags: Vec<&str> = options.iter().filter_map(BlockOption::flag).collect();
+    mount_device(&device, filesystem, access, attributes, &flags)
+}
+
+/// The mount itself, of a device that was checked.
+pub(super) fn mount_device(
+    device: &Device,
+    filesystem: Filesystem,
+    access: Access,
+    mut attributes: MountAttrFlags,
+    flags: &[&str],
+) -> Result<PendingMount, Failure> {
+    let what = format!("mounting {} as {}", device.node().display(), filesystem.name());
+    let context = Context::open(filesystem.name())?;
+    // The source is the device's usual name, not a descriptor's, because kubelet and resize2fs
+    // look for it in the mount table. That it led to the same device is proven below.
+    context.set("source", &device.node().display().to_string(), &what)?;
+    for (key, value) in filesystem.mount_settings() {
+        context.set(key, value, &what)?;
+    }
+    for flag in flags {
+        context.flag(flag).map_err(|error| context.failure(&what, error))?;
+    }
+    if access == Access::ReadOnly {
+        context.flag("ro").map_err(|error| context.failure(&what, error))?;
+        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    let pending = context.mount(attributes, true, access, filesystem.name(), &what)?;
+    device::recheck(device)?;
+    if pending.device() != device.number {
+        let message =
+            format!("{} led to another device while it was being mounted", device.node().display());
+        return Err(unfit("device-changed", message));
+    }
+    Ok(pending)
+}
+
+/// Makes a bind of the recorded device mount's root. Read-only holds from before anybody sees
+/// it. A writable bind of a read-only mount is refused with `staged-read-only`.
+pub fn bind(bind: Granted<Bind>) -> Result<PendingMount, Failure> {
+    let Bind { source, device, access } = bind.into_inner();
+    let shown = source.path.display();
+    let Some(entry) = target::entry(&source)? else {
+        let message = format!(
+            "the volume's device is not mounted on {shown}; it has to be mounted again by mountdevice"
+        );
+        return Err(unfit("not-mounted", message));
+    };
+    if entry.device != device || entry.root.as_os_str() != "/" {
+        let message = format!("what is mounted on {shown} is not the volume's device; unmount it");
+        return Err(unfit("wrong-mount", message));
+    }
+    if access == Access::ReadWrite && entry.read_only {
+        let message =
+            format!("the volume is mounted read-only on {shown}, so a pod cannot have it writable");
+        return Err(unfit("staged-read-only", message));
+    }
+    // What is pinned is looked at again, and what was looked at is what is cloned.
+    let pin = source.pin()?;
+    let (id, again, is_root) = describe(&pin)?;
+    if id != entry.id || again != device || !is_root {
+        return Err(Failure::new(
+            Code::Aborted,
+            "again",
+            format!("the mount on {shown} changed meanwhile"),
+        ));
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(&pin, c"", flags)
+        .map_err(failed(format_args!("cloning the mount on {shown}")))?;
+    let mut attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    if access == Access::ReadOnly {
+        attributes |= libc::MOUNT_ATTR_RDONLY;
+    }
+    raw::mount_set(&mount, attributes).map_err(failed("restricting the bind mount"))?;
+    PendingMount::new(mount, access, &entry.fs_type)
+}
+
+/// Puts a mount on its target, which is the moment it becomes visible. Refused with
+/// `target-busy` if something is mounted there; `not-found` if the directory is not there.
+pub fn attach(attach: Granted<Attach>) -> Result<Mounted, Failure> {
+    let Attach { pending, target } = attach.into_inner();
+    let shown = target.path.display();
+    if pending.attached.get() {
+        return Err(Failure::new(
+            Code::Internal,
+            "kernel-refused",
+            "a mount can be attached only once",
+        ));
+    }
+    let pin = target.pin()?;
+    let (_, _, is_mounted) = describe(&pin)?;
+    if is_mounted {
+        return Err(unfit("target-busy", format!("something is mounted on {shown} already")));
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&pending.mount, c"", &pin, c"", flags)
+        .map_err(failed(format_args!("attaching the mount to {shown}")))?;
+    pending.attached.set(true);
+    Ok(pending.describe())
+}
+
+/// Takes every mount off the target. False if there was none, or no such directory. `busy` if
+/// one is in use; nothing is ever detached lazily, since its files would go on being written.
+pub fn unmount(target: Granted<Rc<Target>>) -> Result<bool, Failure> {
+    let target = target.into_inner();
+    let shown = target.path.display();
+    // umount2 takes no descriptor, and an open one of the mount itself would keep it busy.
+    let Some(path) = target.path_by_descriptor() else {
+        return Ok(false);
+    };
+    let mut unmounted = false;
+    for _ in 0..MAX_STACKED {
+        match umount(&path, UnmountFlags::NOFOLLOW) {
+            Ok(()) => unmounted = true,
+            // EINVAL: not a mount point; or one the kernel will not take off.
+            Err(Errno::INVAL | Errno::NOENT) => break,
+            Err(Errno::BUSY) => {
+                let message = format!(
+                    "{shown} is in use: a process still works in it or has files open there"
+                );
+                return Err(unfit("busy", message));
+            }
+            Err(error) => return Err(failed(format_args!("unmounting {shown}"))(error)),
+        }
+    }
+    match target::mounted(&target)? {
+        None => Ok(unmounted),
+        Some(_) => {
+            Err(unfit("kernel-refused", format!("{shown} is still a mount point after unmounting")))
+        }
+    }
+}
+
+impl PendingMount {
+    fn new(mount: OwnedFd, access: Access, fs_type: &str) -> Result<Self, Failure> {
+        let (mount_id, device, _) = describe(&mount)?;
+        let mounted = Mounted { mount_id, device, access, fs_type: fs_type.to_owned() };
+        Ok(Self { mount, mounted, access: Cell::new(access), attached: Cell::new(false) })
+    }
+
+    /// What will be mounted.
+    pub fn describe(&self) -> Mounted {
+        Mounted { access: self.access.get(), ..self.mounted.clone() }
+    }
+
+    /// The device number that stat(2) will show for it.
+    pub fn device(&self) -> (u32, u32) {
+        self.mounted.device
+    }
+
+    /// The filesystem's type.
+    pub fn fs_type(&self) -> &str {
+        &self.mounted.fs_type
+    }
+
+    /// Its root directory, opened for reading and for ioctls.
+    pub(super) fn read(&self) -> Result<OwnedFd, Failure> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(&self.mount, c".", flags, Mode::empty()).map_err(failed("opening a mount's root"))
+    }
+
+    /// Makes the mount read-only.
+    pub(super) fn make_read_only(&self) -> Result<(), Errno> {
+        raw::mount_set(&self.mount, libc::MOUNT_ATTR_RDONLY)?;
+        self.access.set(Access::ReadOnly);
+        Ok(())
+    }
+}
+
+/// Mount id, device number and whether it is the root of a mount.
+fn describe(directory: &OwnedFd) -> Result<(u64, (u32, u32), bool), Failure> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = statx(directory.as_fd(), c"", flags, StatxFlags::MNT_ID)
+        .map_err(failed("looking at a mount"))?;
+    let is_root = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    Ok((found.stx_mnt_id, (found.stx_dev_major, found.stx_dev_minor), is_root))
+}
+
+/// A filesystem context, see fsopen(2).
+pub(super) struct Context(OwnedFd);
+
+impl Context {
+    pub(super) fn open(fs_type: &str) -> Result<Self, Failure> {
+        match fsopen(fs_type, FsOpenFlags::FSOPEN_CLOEXEC) {
+            Ok(context) => Ok(Self(context)),
+            Err(Errno::NODEV) => {
+                Err(unfit("mount-failed", format!("this kernel does not know {fs_type}")))
+            }
+            Err(error) => Err(failed(format_args!("opening a {fs_type} context"))(error)),
+        }
+    }
+
+    pub(super) fn set(&self, key: &str, value: &str, what: impl Display) -> Result<(), Failure> {
+        fsconfig_set_string(&self.0, key, value).map_err(|error| self.failure(what, error))
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<(), Errno> {
+        fsconfig_set_flag(&self.0, key)
+    }
+
+    /// Makes the filesystem and a detached mount of it. `exclusive` refuses a filesystem that
+    /// the kernel has mounted already. The context ends here: it would hold the device.
+    pub(super) fn mount(
+        self,
+        attributes: MountAttrFlags,
+        exclusive: bool,
+        access: Access,
+        fs_type: &str,
+        what: impl Display,
+    ) -> Result<PendingMount, Failure> {
+        let created = match exclusive.then(|| fsconfig_create_exclusive(&self.0)) {
+            // Before Linux 6.6; the caller's own test for holders has to do.
+            None | Some(Err(Errno::OPNOTSUPP)) => fsconfig_create(&self.0),
+            Some(result) => result,
+        };
+        let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NOSUID;
+        let mount = created
+            .and_then(|()| fsmount(&self.0, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
+            .map_err(|error| self.failure(what, error))?;
+        PendingMount::new(mount, access, fs_type)
+    }
+
+    /// The failure, with what the kernel wrote into the context.
+    fn failure(&self, what: impl Display, error: Errno) -> Failure {
+        let mut words = String::new();
+        let mut line = [0; 512];
+        // The kernel keeps at most eight lines.
+        for _ in 0..8 {
+            let Ok(length @ 1..) = rustix::io::read(&self.0, &mut line) else { break };
+            // "e text": the level, then the text.
+            let text = String::from_utf8_lossy(&line[..length]);
+            let text = text.trim_end();
+            words.push_str("; ");
+            words.push_str(text.get(2..).unwrap_or(text));
+        }
+        if error == Errno::BUSY {
+            return unfit("in-use", format!("{what}: the device is in use{words}"));
+        }
+        let mut failure = Failure::io(what, &error.into());
+        if matches!(failure.code, Code::Internal | Code::DataLoss) {
+            failure.code = Code::FailedPrecondition;
+            failure.reason = "mount-failed".to_owned();
+        }
+        failure.message.push_str(&words);
+        failure
+    }
+}
+
+#[cfg(test)]
+impl PendingMount {
+    /// Not a mount: for tests that do not act on it.
+    pub(crate) fn for_test() -> Self {
+        let fs_type = "ext4".to_owned();
+        Self {
+            mount: std::fs::File::open("/dev/null").expect("/dev/null").into(),
+            mounted: Mounted { mount_id: 0, device: (7, 0), access: Access::ReadWrite, fs_type },
+            access: Cell::new(Access::ReadWrite),
+            attached: Cell::new(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

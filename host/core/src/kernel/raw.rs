@@ -1,0 +1,162 @@
+//! The system calls that rustix does not wrap: loop device, block device and ext4 ioctls, and
+//! mount_setattr(2). Each is one safe function of one meaning; nothing is interpreted here.
+
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use rustix::io::{Errno, Result};
+use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl, opcode};
+
+/// `LO_FLAGS_READ_ONLY` of linux/loop.h.
+pub(super) const LO_READ_ONLY: u32 = 1;
+/// `LO_FLAGS_AUTOCLEAR`: the kernel detaches the device when its last opener is gone.
+pub(super) const LO_AUTOCLEAR: u32 = 4;
+/// `LO_FLAGS_DIRECT_IO`: the page cache holds the data once, not twice.
+pub(super) const LO_DIRECT_IO: u32 = 16;
+
+/// `struct loop_info64` of linux/loop.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoopInfo {
+    /// Device number of the filesystem that the backing file is on, in stat's encoding.
+    pub(super) device: u64,
+    /// Inode number of the backing file.
+    pub(super) inode: u64,
+    rdevice: u64,
+    pub(super) offset: u64,
+    pub(super) size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    pub(super) flags: u32,
+    /// Free text of whoever made the device; NUL-terminated.
+    pub(super) file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+impl LoopInfo {
+    /// All zero but the flags and the name, which is cut at 63 bytes.
+    pub(super) fn new(flags: u32, name: &str) -> Self {
+        let mut file_name = [0; 64];
+        let length = name.len().min(63);
+        file_name[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Self { flags, file_name, ..Self::ZERO }
+    }
+
+    const ZERO: Self = Self {
+        device: 0,
+        inode: 0,
+        rdevice: 0,
+        offset: 0,
+        size_limit: 0,
+        number: 0,
+        encrypt_type: 0,
+        encrypt_key_size: 0,
+        flags: 0,
+        file_name: [0; 64],
+        crypt_name: [0; 64],
+        encrypt_key: [0; 32],
+        init: [0; 2],
+    };
+}
+
+/// `struct loop_config` of linux/loop.h.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+struct GetFree;
+
+#[expect(
+    unsafe_code,
+    reason = "rustix has no pattern for an ioctl that answers by its return value"
+)]
+// SAFETY: LOOP_CTL_GET_FREE (loop(4)) takes no argument and answers with the return value.
+unsafe impl Ioctl for GetFree {
+    type Output = u32;
+    const IS_MUTATING: bool = false;
+    fn opcode(&self) -> Opcode {
+        0x4C82
+    }
+    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+        std::ptr::null_mut()
+    }
+    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut std::ffi::c_void) -> Result<u32> {
+        u32::try_from(out).map_err(|_| Errno::RANGE)
+    }
+}
+
+macro_rules! ioctls {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty)?) $(-> $out:ty)? = $pattern:expr;)*) => {$(
+        $(#[$doc])*
+        #[expect(unsafe_code, reason = "rustix leaves ioctl opcodes to its callers")]
+        pub(super) fn $name(fd: impl AsFd $(, $arg: $type)?) -> Result<ioctls!(@out $($out)?)> {
+            // SAFETY: the opcode and the argument's type are those of the header that the
+            // function's documentation names; the kernel reads or writes exactly that type.
+            unsafe { ioctl(fd, $pattern) }
+        }
+    )*};
+    (@out) => { () };
+    (@out $out:ty) => { $out };
+}
+
+ioctls! {
+    /// linux/loop.h `LOOP_CTL_GET_FREE`, on /dev/loop-control.
+    fn loop_get_free() -> u32 = GetFree;
+    /// linux/loop.h `LOOP_CLR_FD`.
+    fn loop_clear() = NoArg::<0x4C01>::new();
+    /// linux/loop.h `LOOP_SET_STATUS64`.
+    fn loop_set_status(info: LoopInfo) = Setter::<0x4C04, LoopInfo>::new(info);
+    /// linux/loop.h `LOOP_GET_STATUS64`. ENXIO if nothing is attached.
+    fn loop_status() -> LoopInfo = Getter::<0x4C05, LoopInfo>::new();
+    /// linux/loop.h `LOOP_SET_CAPACITY`.
+    fn loop_set_capacity() = NoArg::<0x4C07>::new();
+    /// linux/fs.h `BLKGETSIZE64`: the size in bytes.
+    fn block_size_bytes() -> u64 = Getter::<{ opcode::read::<usize>(0x12, 114) }, u64>::new();
+    /// linux/fs.h `BLKROGET`: not 0 if read-only.
+    fn block_read_only() -> i32 = Getter::<{ opcode::none(0x12, 94) }, i32>::new();
+    /// linux/fs.h `BLKFLSBUF`: writes back and forgets what the page cache holds of the device.
+    fn block_flush() = NoArg::<{ opcode::none(0x12, 97) }>::new();
+    /// linux/fs.h `BLKGETDISKSEQ`, since Linux 5.15.
+    fn block_disk_sequence() -> u64 = Getter::<{ opcode::read::<u64>(0x12, 128) }, u64>::new();
+    /// fs/ext4/ext4.h `EXT4_IOC_RESIZE_FS`, on a directory of the mount; the new size in blocks.
+    fn ext4_resize(blocks: u64) = Setter::<{ opcode::write::<u64>(b'f', 16) }, u64>::new(blocks);
+}
+
+/// linux/loop.h `LOOP_CONFIGURE`, since Linux 5.8.
+#[expect(unsafe_code, reason = "rustix leaves ioctl opcodes to its callers")]
+pub(super) fn loop_configure(device: impl AsFd, backing: impl AsFd, info: LoopInfo) -> Result<()> {
+    let fd = backing.as_fd().as_raw_fd() as u32;
+    let config = LoopConfig { fd, block_size: 0, info, reserved: [0; 8] };
+    // SAFETY: the opcode takes a `struct loop_config`, which the kernel only reads.
+    unsafe { ioctl(device, Setter::<0x4C0A, LoopConfig>::new(config)) }
+}
+
+/// mount_setattr(2) with AT_EMPTY_PATH: turns attributes of one mount on.
+#[expect(unsafe_code, reason = "rustix 1.1 does not wrap mount_setattr")]
+pub(super) fn mount_set(mount: impl AsFd, attributes: u64) -> Result<()> {
+    let attributes =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is a NUL-terminated empty string, and the last two arguments are a valid
+    // `struct mount_attr` and its size, as mount_setattr(2) demands. Both outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of_val(&attributes),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}

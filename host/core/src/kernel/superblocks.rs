@@ -1,0 +1,221 @@
+//! What is on a device, told by the signatures that formats leave at known places.
+//!
+//! Pure: it reads through [`Source`] and touches nothing else, so that it can be tested and
+//! fuzzed on plain bytes. It never says that something is blank; that needs [`super::blank`].
+//! Finding no signature proves nothing.
+
+pub mod ext;
+
+use std::io;
+
+use self::ext::Superblock;
+
+/// Something that can be read at any place.
+pub trait Source {
+    /// Its size in bytes.
+    fn size(&self) -> u64;
+    /// Fills the buffer from that offset on, or fails.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+/// What was recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An ext2, ext3 or ext4 filesystem and nothing that contradicts it.
+    Ext(Box<Superblock>),
+    /// Something else, by name.
+    Signature(&'static str),
+}
+
+/// A signature: its name, where it is, and its bytes.
+struct Magic(&'static str, &'static [i64], &'static [u8]);
+
+/// Fixed places, from the start or, if negative, from the end. What is contained in something
+/// else comes after it: a RAID member also shows the filesystem that is in the RAID.
+#[rustfmt::skip]
+const MAGICS: &[Magic] = &[
+    Magic("luks", &[0], b"LUKS\xba\xbe"),
+    // cryptsetup's luks2.h: where the second header can be.
+    Magic("luks", &[0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x10_0000, 0x20_0000, 0x40_0000], b"SKUL\xba\xbe"),
+    Magic("bitlocker", &[3], b"-FVE-FS-"),
+    Magic("lvm2", &[0, 512, 1024, 1536], b"LABELONE"),
+    Magic("stratis", &[0x204, 0x1204], b"!Stra0tis\x86\xff\x02^\x41rh"),
+    Magic("linux-raid", &[0, 4096], b"\xfc\x4e\x2b\xa9"),
+    Magic("bcache", &[0x1018], b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"),
+    Magic("bcachefs", &[0x1018], b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef"),
+    Magic("bluestore", &[0], b"bluestore block device"),
+    Magic("vdo", &[0], b"dmvdo001"),
+    Magic("dm-verity", &[0], b"verity\0\0"),
+    Magic("dm-integrity", &[0], b"integrt\0"),
+    Magic("dm-snapshot", &[0], b"SnAp"),
+    Magic("vmfs", &[0x10_0000], b"\x0d\xd0\x01\xc0"),
+    Magic("intel-raid", &[-1024], b"Intel Raid ISM Cfg Sig. "),
+    Magic("ddf-raid", &[-512], b"\xde\x11\xde\x11"),
+    Magic("xfs", &[0], b"XFSB"),
+    Magic("btrfs", &[0x1_0040, 0x400_0040, 0x40_0000_0040], b"_BHRfS_M"),
+    Magic("squashfs", &[0], b"hsqs"),
+    Magic("squashfs", &[0], b"sqsh"),
+    Magic("cramfs", &[0, 512], b"\x45\x3d\xcd\x28"),
+    Magic("romfs", &[0], b"-rom1fs-"),
+    Magic("erofs", &[1024], b"\xe2\xe1\xf5\xe0"),
+    Magic("f2fs", &[1024, 5120], b"\x10\x20\xf5\xf2"),
+    Magic("nilfs2", &[1030], b"\x34\x34"),
+    Magic("hfs", &[1024], b"BD"),
+    Magic("hfsplus", &[1024], b"H+\0\x04"),
+    Magic("hfsplus", &[1024], b"HX\0\x05"),
+    Magic("apfs", &[32], b"NXSB"),
+    Magic("minix", &[1040], b"\x7f\x13"),
+    Magic("minix", &[1040], b"\x8f\x13"),
+    Magic("minix", &[1040], b"\x68\x24"),
+    Magic("minix", &[1040], b"\x78\x24"),
+    Magic("minix", &[1048], b"\x5a\x4d"),
+    Magic("ufs", &[9564, 66908, 263_516], b"\x54\x19\x01\x00"),
+    Magic("ufs", &[9564, 66908, 263_516], b"\x19\x01\x54\x19"),
+    Magic("reiserfs", &[0x2034, 0x1_0034], b"ReIsEr"),
+    Magic("reiser4", &[0x1_0000], b"ReIsEr4"),
+    Magic("jfs", &[0x8000, 0xf000], b"JFS1"),
+    Magic("gfs2", &[0x1_0000], b"\x01\x16\x19\x70"),
+    Magic("ocfs2", &[1024, 2048, 4096, 8192], b"OCFSV2"),
+    Magic("iso9660", &[0x8001], b"CD001"),
+    Magic("udf", &[0x8001, 0x8801], b"BEA01"),
+    Magic("udf", &[0x8001, 0x8801], b"NSR0"),
+    // The last ten bytes of the first page, whatever size pages have.
+    Magic("swap", &[4086, 8182, 16374, 32758, 65526], b"SWAPSPACE2"),
+    Magic("swap", &[4086, 8182, 16374, 32758, 65526], b"SWAP-SPACE"),
+    Magic("hibernation", &[4086, 8182, 16374, 32758, 65526], b"S1SUSPEND"),
+    Magic("hibernation", &[4086, 8182, 16374, 32758, 65526], b"S2SUSPEND"),
+    Magic("hibernation", &[4086, 8182, 16374, 32758, 65526], b"ULSUSPEND"),
+    Magic("hibernation", &[4086, 8182, 16374, 32758, 65526], b"LINHIB0001"),
+    Magic("ntfs", &[3], b"NTFS    "),
+    Magic("exfat", &[3], b"EXFAT   "),
+    Magic("vfat", &[54], b"FAT"),
+    Magic("vfat", &[82], b"FAT32"),
+    Magic("gpt", &[512, 4096, -512, -4096], b"EFI PART"),
+    Magic("mbr", &[510], b"\x55\xaa"),
+];
+
+/// Names what is on the source; none if nothing is recognised. Every read that fails is an
+/// error, as there may be something just there.
+pub fn identify(source: &impl Source) -> io::Result<Option<Found>> {
+    let ext = ext::primary(source)?;
+    for Magic(name, places, bytes) in MAGICS {
+        for &place in *places {
+            let Some(offset) = resolve(source, place) else { continue };
+            let weighs = ext.as_ref().is_none_or(|ext| contradicts(ext, name, place, offset));
+            if weighs && has(source, offset, bytes)? {
+                return Ok(Some(Found::Signature(name)));
+            }
+        }
+    }
+    if let Some(name) = raid_tail(source, ext.as_ref())? {
+        return Ok(Some(Found::Signature(name)));
+    }
+    // Making a ZFS pool leaves the first 8 KiB as they are, with whatever was in them.
+    let (labels, enough) = if ext.is_some() { (1, 4) } else { (4, 1) };
+    if zfs_uberblocks(source, labels)? >= enough {
+        return Ok(Some(Found::Signature("zfs")));
+    }
+    match ext {
+        Some(ext) => Ok(Some(Found::Ext(Box::new(ext)))),
+        None => Ok(ext::has_backup(source, |_| true)?.then_some(Found::Signature("ext-backup"))),
+    }
+}
+
+/// Whether what is there can be what an interrupted format left that made an ext filesystem of
+/// that UUID: each superblock, primary or backup, is of that very filesystem and says that it was
+/// never mounted, and nothing else is recognised.
+pub fn left_by(source: &impl Source, uuid: &str) -> io::Result<bool> {
+    let other = |ext: &Superblock| ext.uuid != uuid || ext.mounted;
+    match identify(source)? {
+        Some(Found::Ext(ext)) if other(&ext) => Ok(false),
+        Some(Found::Ext(_) | Found::Signature("ext-backup")) | None => {
+            ext::has_backup(source, other).map(|found| !found)
+        }
+        Some(Found::Signature(_)) => Ok(false),
+    }
+}
+
+/// Whether a signature means that an ext superblock is only left over from before.
+///
+/// Inside a filesystem any user's file may hold any bytes at any place; but not in its first
+/// 8 KiB, which are its own. A partition table's copy at the end outlives everything, and boot
+/// loaders use the first sector, which ext leaves to them.
+fn contradicts(ext: &Superblock, name: &str, place: i64, offset: u64) -> bool {
+    let left_over = name == "mbr" || (name == "gpt" && place < 0);
+    let superblock = (ext::OFFSET..ext::OFFSET + 1024).contains(&offset);
+    let users = (8192..ext.bytes()).contains(&offset);
+    !(left_over || superblock || users)
+}
+
+/// RAID superblocks near the end: Linux md 0.90 and 1.0 (md_p.h), and DRBD's (drbd_int.h).
+/// A filesystem that is in such a RAID ends before it.
+fn raid_tail(source: &impl Source, ext: Option<&Superblock>) -> io::Result<Option<&'static str>> {
+    let size = source.size();
+    let md = [0xfc, 0x4e, 0x2b, 0xa9];
+    let md_swapped = [0xa9, 0x2b, 0x4e, 0xfc];
+    let tests: [(&str, Option<u64>, &[u8]); 5] = [
+        ("linux-raid", (size & !0xffff).checked_sub(0x1_0000), &md),
+        ("linux-raid", (size & !0xffff).checked_sub(0x1_0000), &md_swapped),
+        ("linux-raid", size.checked_sub(0x2000).map(|offset| offset & !0xfff), &md),
+        (
+            "drbd",
+            (size & !0xfff).checked_sub(0x1000).map(|offset| offset + 60),
+            b"\x83\x74\x02\x6b",
+        ),
+        (
+            "drbd",
+            (size & !0xfff).checked_sub(0x1000).map(|offset| offset + 60),
+            b"\x83\x74\x02\x6d",
+        ),
+    ];
+    for (name, offset, bytes) in tests {
+        let Some(offset) = offset else { continue };
+        if ext.is_none_or(|ext| offset >= ext.bytes()) && has(source, offset, bytes)? {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// How many ZFS uberblocks there are in the first so many labels: 128 KiB of slots in each of
+/// four labels of 256 KiB, two at the start and two at the end (vdev_impl.h).
+fn zfs_uberblocks(source: &impl Source, labels: usize) -> io::Result<usize> {
+    const LABEL: u64 = 256 * 1024;
+    let end = source.size() & !(LABEL - 1);
+    let mut found = 0;
+    let mut slots = vec![0; 128 * 1024];
+    let places = [Some(0), Some(LABEL), end.checked_sub(2 * LABEL), end.checked_sub(LABEL)];
+    for label in places.into_iter().take(labels) {
+        let Some(offset) = label.map(|label| label + LABEL / 2) else { continue };
+        if offset + LABEL / 2 > source.size() {
+            continue;
+        }
+        source.read_at(offset, &mut slots)?;
+        let magic = 0x00ba_b10c_u64;
+        let is_one =
+            |slot: &&[u8]| slot[..8] == magic.to_le_bytes() || slot[..8] == magic.to_be_bytes();
+        found += slots.chunks_exact(1024).filter(is_one).count();
+    }
+    Ok(found)
+}
+
+/// The offset of a place; none if it lies outside.
+fn resolve(source: &impl Source, place: i64) -> Option<u64> {
+    match place {
+        0.. => Some(place.unsigned_abs()),
+        _ => source.size().checked_sub(place.unsigned_abs()),
+    }
+}
+
+fn has(source: &impl Source, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+    let length = bytes.len();
+    if offset.checked_add(length as u64).is_none_or(|end| end > source.size()) {
+        return Ok(false);
+    }
+    let mut buffer = [0; 32];
+    source.read_at(offset, &mut buffer[..length])?;
+    Ok(&buffer[..length] == bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! The texts of a manifest, each checked where it is read, so that an error points at it.
+
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::error::deceives;
+
+/// A text that only a check makes.
+macro_rules! texts {
+    ($($(#[$doc:meta])+ $name:ident if $check:ident else $rule:literal;)+) => { $(
+        $(#[$doc])+
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                if $check(&text) { Ok(Self(text)) } else { Err(D::Error::custom($rule)) }
+            }
+        }
+    )+ };
+}
+
+texts! {
+    /// A driver's name.
+    Name if is_name else
+        "a name is 1 to 63 of a-z, 0-9 and -, and neither begins nor ends with -";
+    /// A driver's version.
+    Version if is_version else "a version is 1 to 64 of A-Z, a-z, 0-9, `.`, `-` and `+`";
+    /// A line for people.
+    Description if is_line else
+        "this text is 1 to 512 bytes, without line ends, control or invisible characters";
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn is_version(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-+".contains(&b))
+}
+
+fn is_line(text: &str) -> bool {
+    (1..=512).contains(&text.len()) && !text.chars().any(deceives)
+}

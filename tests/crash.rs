@@ -1,0 +1,165 @@
+//! Broker and supervisor killed at every named crash point of a volume's life, and the call made
+//! again: it converges, nothing leaks, no data changes.
+//!
+//! The driver here is one with the feature `crash-points`; what is shipped has none.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use wasmount_core::crash::POINTS;
+use wasmount_tests::{Driver, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, options};
+
+#[test]
+fn the_next_call_repairs_what_a_crash_left() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install_with(
+        "loop-image",
+        "example.com/loop-image",
+        LOOP_IMAGE_GRANTS,
+        crash_driver(),
+    );
+    fs::DirBuilder::new().mode(0o700).create(node.path("run")).expect("a directory");
+    let mut fired = BTreeSet::new();
+    for point in POINTS {
+        if life(&node, &driver, point) {
+            fired.insert(*point);
+        }
+    }
+    let silent: Vec<_> = POINTS.iter().filter(|point| !fired.contains(*point)).collect();
+    assert!(silent.is_empty(), "no call of the sequence meets {silent:?}");
+}
+
+/// A record of an interrupted format is one node's, and the volume may have been elsewhere since:
+/// what another node made and wrote is never formatted away.
+#[test]
+fn an_interrupted_format_is_forgotten_once_another_node_had_the_volume() {
+    let Some(first) = Node::new() else { return };
+    let second = first.beside("node-2");
+    fs::DirBuilder::new().mode(0o700).create(first.path("run")).expect("a directory");
+    for point in ["format-recorded", "formatted"] {
+        let volume = format!("pv-{point}");
+        let json = options(&volume, "rw", &[("create", "true"), ("size", "32Mi")]);
+        let mine =
+            first.install_with("loop-image", "example.com/a", LOOP_IMAGE_GRANTS, crash_driver());
+        mine.call(&["attach", &json, "node-1"]).success();
+        let device_dir = mine.device_dir(&volume);
+        assert!(killed(&first, &mine, point, &["mountdevice", &device_dir, "", &json]));
+        // The node is gone; the cluster takes the volume from it.
+        mine.call(&["unmountdevice", &device_dir]).success();
+        mine.call(&["detach", &volume, "node-1"]).success();
+
+        let other = second.install_as("loop-image", "example.com/a", LOOP_IMAGE_GRANTS);
+        let other_dir = other.device_dir(&volume);
+        other.call(&["attach", &json, "node-2"]).success();
+        let mounted = other.call(&["mountdevice", &other_dir, "", &json]);
+        if mounted.json()["status"] == "Success" {
+            fs::write(Path::new(&other_dir).join("file"), "precious").expect("writable");
+        }
+        other.call(&["unmountdevice", &other_dir]).success();
+        other.call(&["detach", &volume, "node-2"]).success();
+
+        mine.call(&["attach", &json, "node-1"]).success();
+        let back = mine.call(&["mountdevice", &device_dir, "", &json]);
+        assert_eq!(back.json()["status"], mounted.json()["status"], "{}", back.stdout);
+        if back.json()["status"] == "Success" {
+            let kept = fs::read_to_string(Path::new(&device_dir).join("file"));
+            assert_eq!(kept.expect("readable"), "precious", "{point}");
+        }
+        mine.call(&["unmountdevice", &device_dir]).success();
+        mine.call(&["detach", &volume, "node-1"]).success();
+        first.is_clean();
+    }
+}
+
+/// kubelet removes the directory of a mount that failed and never unmounts it.
+#[test]
+fn a_mount_that_died_does_not_keep_its_volume_in_use() {
+    let Some(node) = Node::new() else { return };
+    fs::DirBuilder::new().mode(0o700).create(node.path("run")).expect("a directory");
+    let driver = node.install_with(
+        "loop-image",
+        "example.com/loop-image",
+        LOOP_IMAGE_GRANTS,
+        crash_driver(),
+    );
+    let json = options("pv-1", "rw", &[("create", "true"), ("size", "32Mi")]);
+    let (device_dir, pod_dir) = (driver.device_dir("pv-1"), driver.pod_dir(UID, "pv-1"));
+    driver.call(&["attach", &json, "node-1"]).success();
+    driver.call(&["mountdevice", &device_dir, "", &json]).success();
+    assert!(killed(&node, &driver, "record-saved", &["mount", &pod_dir, &json]));
+    fs::remove_dir(&pod_dir).expect("an empty directory");
+    driver.call(&["unmountdevice", &device_dir]).success();
+    driver.call(&["detach", "pv-1", "node-1"]).success();
+    let other = options("pv-1", "rw", &[("create", "true"), ("size", "48Mi")]);
+    driver.call(&["attach", &other, "node-1"]).success();
+    driver.call(&["detach", "pv-1", "node-1"]).success();
+    node.is_clean();
+}
+
+/// One volume's life, in which every call is killed at the point, if it meets it, and repeated.
+fn life(node: &Node, driver: &Driver<'_>, point: &str) -> bool {
+    let volume = format!("pv-{point}");
+    let json = options(&volume, "rw", &[("create", "true"), ("size", "32Mi")]);
+    let (device_dir, pod_dir) = (driver.device_dir(&volume), driver.pod_dir(UID, &volume));
+    let up = |fired: &mut bool| {
+        *fired |= killed_and_repeated(node, driver, point, &["attach", &json, "node-1"]);
+        *fired |= killed_and_repeated(node, driver, point, &["waitforattach", "", &json]);
+        *fired |=
+            killed_and_repeated(node, driver, point, &["mountdevice", &device_dir, "", &json]);
+        *fired |= killed_and_repeated(node, driver, point, &["mount", &pod_dir, &json]);
+    };
+    let down = |fired: &mut bool| {
+        *fired |= killed_and_repeated(node, driver, point, &["unmount", &pod_dir]);
+        *fired |= killed_and_repeated(node, driver, point, &["unmountdevice", &device_dir]);
+        *fired |= killed_and_repeated(node, driver, point, &["detach", &volume, "node-1"]);
+    };
+    let mut fired = false;
+    up(&mut fired);
+    let file = Path::new(&pod_dir).join("file");
+    fs::write(&file, point).expect("writable");
+    let grow = ["expandvolume", &json, "", "67108864", "33554432"];
+    fired |= killed_and_repeated(node, driver, point, &grow);
+    down(&mut fired);
+    node.is_clean();
+    // Up again: the image has grown and its filesystem is grown before it is mounted.
+    up(&mut fired);
+    assert_eq!(fs::read_to_string(&file).expect("readable"), point, "data was lost");
+    down(&mut fired);
+    node.is_clean();
+    let mut left: Vec<_> = fs::read_dir(node.path("images"))
+        .expect("images")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    left.retain(|name| !name.starts_with("pv-"));
+    assert_eq!(left, Vec::<String>::new(), "{point}: a lease or a temporary file is left");
+    let claims = fs::read_dir(node.path("data/claims")).map(Iterator::count).unwrap_or(0);
+    assert_eq!(claims, 0, "{point}: a claim is left");
+    fs::remove_file(node.path("images").join(format!("{volume}.img"))).expect("removed");
+    fired
+}
+
+/// Makes the call with the crash point armed, then twice without. Whether it was killed.
+fn killed_and_repeated(node: &Node, driver: &Driver<'_>, point: &str, args: &[&str]) -> bool {
+    let killed = killed(node, driver, point, args);
+    driver.call(args).success();
+    driver.call(args).success();
+    killed
+}
+
+/// Makes the call with the crash point armed. Whether it was killed.
+fn killed(node: &Node, driver: &Driver<'_>, point: &str, args: &[&str]) -> bool {
+    fs::write(node.path("run/crash-point"), point).expect("armed");
+    let status = Command::new(driver.executable())
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("a driver");
+    fs::remove_file(node.path("run/crash-point")).expect("disarmed");
+    status.signal().is_some()
+}

@@ -1,0 +1,73 @@
+//! A node for end-to-end tests: directories of its own, drivers installed by the real tool, and
+//! calls as kubelet makes them. What it made it takes down when dropped, and nothing else.
+//!
+//! The programs come from `cargo xtask test`, which builds them and says where they are in
+//! the environment. Tests that need root are skipped, with a notice, for an ordinary user, and
+//! fail under `CI=true`.
+
+mod answer;
+mod node;
+
+pub use answer::Answer;
+pub use node::{Driver, Node, UID, answer, is_mount_point, options};
+
+use std::path::PathBuf;
+
+/// All that `loop-image` can use; `{images}` stands for the node's image directory.
+pub const LOOP_IMAGE_GRANTS: &str = r#"
+version = 1
+
+[images]
+directory = "{images}"
+names = ["*.img"]
+create = true
+grow = true
+
+[filesystems]
+types = ["ext4"]
+format = true
+check = true
+grow = true
+
+[mounts.block]
+filesystems = ["ext4"]
+options = ["noatime"]
+
+[mounts.bind]
+"#;
+
+/// A program of `target/dist`.
+pub fn program(name: &str) -> PathBuf {
+    built("WASMOUNT_DIST").join(name)
+}
+
+/// A component, of those that are shipped and those that only tests use.
+pub fn component(name: &str) -> PathBuf {
+    built("WASMOUNT_COMPONENTS").join(format!("{name}.wasm"))
+}
+
+/// The driver that dies where it is told to.
+pub fn crash_driver() -> PathBuf {
+    built("WASMOUNT_CRASH_DRIVER")
+}
+
+fn built(variable: &str) -> PathBuf {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    path.expect("run these tests with `cargo xtask test`, which builds what they call")
+}
+
+/// Whether tests that need root can run.
+pub fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    assert!(root || std::env::var("CI").as_deref() != Ok("true"), "under CI the tests run as root");
+    if !root {
+        notice("skipped: needs root");
+    }
+    root
+}
+
+/// A line that shows in the test's output.
+#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
+pub fn notice(text: &str) {
+    eprintln!("notice: {text}");
+}

@@ -1,0 +1,286 @@
+//! The node and the drivers installed on it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
+use rustix::mount::UnmountFlags;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Answer, component as component_file, program, root};
+
+/// The uid of the pod that the tests play.
+pub const UID: &str = "4c9a6c2e-0d5b-4f0e-9a1b-1f2e3d4c5b6a";
+
+/// The directories of one node.
+#[derive(Debug)]
+pub struct Node {
+    dir: TempDir,
+    name: String,
+    images: PathBuf,
+}
+
+/// A driver installed on a node.
+#[derive(Debug)]
+pub struct Driver<'n> {
+    node: &'n Node,
+    name: String,
+}
+
+impl Node {
+    /// A node; none, after a notice, for a user who is not root.
+    pub fn new() -> Option<Self> {
+        if !root() {
+            return None;
+        }
+        let dir = TempDir::with_prefix("wasmount-test-").expect("a temporary directory");
+        // As on a node: others may look in, and kube-controller-manager runs drivers as another.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))
+            .expect("its own directory");
+        for name in ["plugins", "kubelet", "images"] {
+            fs::DirBuilder::new().mode(0o755).create(dir.path().join(name)).expect("a directory");
+        }
+        Some(Self { images: dir.path().join("images"), dir, name: "node-1".to_owned() })
+    }
+
+    /// Another node of the same cluster: directories of its own, and the same images.
+    pub fn beside(&self, name: &str) -> Self {
+        let mut other = Self::new().expect("root, as the first node");
+        other.name = name.to_owned();
+        other.images.clone_from(&self.images);
+        other
+    }
+
+    /// A path on the node: `plugins`, `kubelet`, `images`, `data`, `run` or `log`, and below.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs the tool with the node's directories.
+    pub fn wasmount(&self, args: &[&str]) -> Answer {
+        let mut command = Command::new(program("wasmount"));
+        command.args(args);
+        if let Some("install" | "uninstall" | "list" | "call") = args.first().copied() {
+            command.arg("--plugin-dir").arg(self.path("plugins"));
+        }
+        answer(&mut command, args.join(" "))
+    }
+
+    /// Installs a component under `example.com/<component>` with these grants, where `{images}`
+    /// stands for the node's image directory.
+    pub fn install(&self, component: &str, grants: &str) -> Driver<'_> {
+        self.install_as(component, &format!("example.com/{component}"), grants)
+    }
+
+    /// Installs a component under a name.
+    pub fn install_as(&self, component: &str, name: &str, grants: &str) -> Driver<'_> {
+        self.install_with(component, name, grants, program("wasmount-driver"))
+    }
+
+    /// Installs a component with a driver binary of the caller's.
+    pub fn install_with(
+        &self,
+        component: &str,
+        name: &str,
+        grants: &str,
+        binary: PathBuf,
+    ) -> Driver<'_> {
+        let file = self.path(&format!("{}.grants.toml", name.replace('/', "~")));
+        fs::write(&file, grants.replace("{images}", &self.images.display().to_string()))
+            .expect("grants written");
+        let mut command = Command::new(program("wasmount"));
+        command.arg("install").arg(component_file(component)).args(["--driver", name]);
+        command.arg("--grants").arg(file).arg("--driver-binary").arg(binary);
+        command.args(["--node-name", &self.name]);
+        for (flag, dir) in [
+            ("--plugin-dir", "plugins"),
+            ("--kubelet-root", "kubelet"),
+            ("--data-dir", "data"),
+            ("--run-dir", "run"),
+            ("--log-dir", "log"),
+        ] {
+            command.arg(flag).arg(self.path(dir));
+        }
+        let answer = answer(&mut command, format!("install {name}"));
+        assert_eq!(answer.exit, Some(0), "{}{}", answer.stdout, answer.stderr);
+        Driver { node: self, name: name.to_owned() }
+    }
+
+    /// A driver that is installed already.
+    pub fn installed(&self, name: &str) -> Driver<'_> {
+        Driver { node: self, name: name.to_owned() }
+    }
+
+    /// Makes an image file of zeroes.
+    pub fn image(&self, name: &str, size: u64) -> PathBuf {
+        let path = self.path("images").join(name);
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|file| file.set_len(size)).expect("an image");
+        path
+    }
+
+    /// The loop devices that are made of the node's images.
+    pub fn loops(&self) -> Vec<PathBuf> {
+        let images = &self.images;
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/sys/block").expect("sysfs").flatten() {
+            let backing =
+                fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
+            if Path::new(backing.trim()).starts_with(images) {
+                found.push(Path::new("/dev").join(entry.file_name()));
+            }
+        }
+        found
+    }
+
+    /// The mount points on the node, deepest first.
+    pub fn mounts(&self) -> Vec<PathBuf> {
+        let info = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
+        let points = info.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+        let mut mounts: Vec<_> =
+            points.filter(|point| point.starts_with(self.dir.path())).collect();
+        mounts.sort();
+        mounts.reverse();
+        mounts
+    }
+
+    /// Asserts that nothing is left of what was set up.
+    pub fn is_clean(&self) {
+        assert_eq!(self.mounts(), Vec::<PathBuf>::new(), "mounts are left");
+        // A loop device clears itself in the kernel's own time after its last user is gone.
+        for _ in 0..200 {
+            if self.loops().is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(self.loops(), Vec::<PathBuf>::new(), "loop devices are left");
+    }
+}
+
+impl Node {
+    /// Whether a process of a driver of this node still runs: it writes its last line of the log
+    /// after its reply.
+    fn is_busy(&self) -> bool {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let mut programs =
+            processes.filter_map(|entry| fs::read_link(entry.path().join("exe")).ok());
+        programs.any(|program| program.starts_with(self.dir.path()))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for _ in 0..100 {
+            if !self.is_busy() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        for mount in self.mounts() {
+            let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
+        }
+        for device in self.loops() {
+            let _ = Command::new("losetup").arg("-d").arg(device).status();
+        }
+    }
+}
+
+impl Driver<'_> {
+    /// The executable that kubelet would exec.
+    pub fn executable(&self) -> PathBuf {
+        let (_, name) = self.name.split_once('/').expect("vendor/name");
+        self.dir().join(name)
+    }
+
+    /// The driver's directory in the plugin directory.
+    pub fn dir(&self) -> PathBuf {
+        self.node.path("plugins").join(self.name.replace('/', "~"))
+    }
+
+    /// The directory of the version in force.
+    pub fn version(&self) -> PathBuf {
+        self.dir().join("current").canonicalize().expect("a version")
+    }
+
+    /// One call, as kubelet makes it: no standard input, both outputs read to their end.
+    pub fn call<A: Into<OsString> + Clone>(&self, args: &[A]) -> Answer {
+        let args: Vec<OsString> = args.iter().cloned().map(Into::into).collect();
+        let text =
+            args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+        answer(Command::new(self.executable()).args(args), text)
+    }
+
+    /// The directory on which kubelet wants a volume's device mounted; made as kubelet makes it.
+    pub fn device_dir(&self, volume: &str) -> String {
+        let below = format!("plugins/kubernetes.io/flexvolume/{}/mounts/{volume}", self.name);
+        self.made(&below)
+    }
+
+    /// The directory on which kubelet wants a pod's volume mounted; made as kubelet makes it.
+    pub fn pod_dir(&self, uid: &str, volume: &str) -> String {
+        self.made(&format!("pods/{uid}/volumes/{}/{volume}", self.name.replace('/', "~")))
+    }
+
+    fn made(&self, below: &str) -> String {
+        let path = self.node.path("kubelet").join(below);
+        fs::DirBuilder::new().recursive(true).mode(0o750).create(&path).expect("a directory");
+        path.display().to_string()
+    }
+
+    /// The lines of the driver's audit log.
+    pub fn log(&self) -> Vec<Value> {
+        let path = self.node.path("log").join(format!("{}.jsonl", self.name.replace('/', "~")));
+        // The last line of a call is written after its reply.
+        let mut text = String::new();
+        for _ in 0..200 {
+            text = fs::read_to_string(&path).unwrap_or_default();
+            if text.lines().last().is_some_and(|line| line.contains("\"kind\":\"reply\"")) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// A volume's record.
+    pub fn record(&self, key: &str) -> Option<Value> {
+        let dir = self.node.path("data").join(self.name.replace('/', "~")).join("volumes");
+        let text = fs::read_to_string(dir.join(format!("{key}.json"))).ok()?;
+        Some(serde_json::from_str(&text).expect("a record"))
+    }
+}
+
+/// kubelet's JSON for a volume: its own keys, and the user's options.
+pub fn options(volume: &str, readwrite: &str, user: &[(&str, &str)]) -> String {
+    let mut map = json!({
+        "kubernetes.io/fsType": "ext4",
+        "kubernetes.io/readwrite": readwrite,
+        "kubernetes.io/pvOrVolumeName": volume,
+    });
+    for (key, value) in user {
+        map[*key] = json!(value);
+    }
+    map.to_string()
+}
+
+/// Whether something is mounted on a path.
+pub fn is_mount_point(path: &str) -> bool {
+    rustix::fs::statx(CWD, path, AtFlags::NO_AUTOMOUNT, StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// Runs a command to its end, reading both outputs.
+pub fn answer(command: &mut Command, call: String) -> Answer {
+    let output =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{call}: {error}"));
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    let exit = output.status.code();
+    assert!(output.status.signal().is_none(), "{call} was killed: {:?}", output.status);
+    Answer { call, stdout: text(output.stdout), stderr: text(output.stderr), exit }
+}

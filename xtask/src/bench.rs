@@ -1,0 +1,55 @@
+//! `cargo xtask bench [--json]`: what a call costs, beside programs that do the same work, held
+//! against the budget of the design.
+//!
+//! Everything is measured in one run and interleaved, so that a busy machine slows all alike and
+//! the ratios stand. Being over budget is a result and not an error.
+
+mod budget;
+mod programs;
+mod samples;
+mod subjects;
+
+use anyhow::{bail, ensure};
+
+use crate::cargo::Workspace;
+use crate::dist;
+use crate::node::Node;
+use crate::packages::{self, Program};
+use crate::steps::step;
+
+/// What is compared with needs more than the driver does.
+const TOOLS: &[Program] = &[
+    Program("gcc", "gcc libc6-dev"),
+    Program("jq", "jq"),
+    Program("losetup", "mount"),
+    Program("findmnt", "util-linux"),
+    Program("blkid", "util-linux"),
+];
+
+/// The command. Its last line, or with `--json` the object's `ok`, says whether the budget holds.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let json = match arguments {
+        [] => false,
+        [option] if option == "--json" => true,
+        _ => bail!("bench takes --json and nothing else"),
+    };
+    ensure!(packages::is_root(), "the bench mounts real filesystems: run it as root");
+    packages::ensure(packages::EXT4_TOOLS, "the bench")?;
+    packages::ensure(TOOLS, "the bench")?;
+    let workspace = Workspace::discover()?;
+    dist::build(&workspace)?;
+    let node =
+        step("installing loop-image on a node of its own", || Node::install(&workspace, "bench"))?;
+    let programs = step("compiling what it is compared with", || programs::build(node.path()))?;
+    let measured = step("measuring", || subjects::measure(&node, &programs))?;
+    node.uninstall()?;
+    let report = budget::Report::new(measured);
+    if json {
+        println!("{}", report.to_json());
+        eprintln!("{}", report.verdict());
+    } else {
+        print!("{}", report.to_table());
+        println!("{}", report.verdict());
+    }
+    Ok(())
+}

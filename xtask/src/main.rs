@@ -1,0 +1,109 @@
+//! The project's own commands: `cargo xtask demo | test | bench | dist`.
+//!
+//! Only the table of commands is here; each command is a module. This program builds without the
+//! WebAssembly engine, and it is a developer's tool: nothing of it reaches a node.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command for people at a terminal: printing is what it does"
+)]
+
+mod bench;
+mod cargo;
+mod demo;
+mod dist;
+mod elf;
+mod kubelet;
+mod node;
+mod packages;
+mod scratch;
+mod steps;
+mod test;
+mod wasm_target;
+
+use std::process::ExitCode;
+
+/// One row of the table.
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> anyhow::Result<()>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "demo",
+        arguments: "",
+        about: "play kubelet's whole sequence on a real ext4 volume (root)",
+        run: demo::run,
+    },
+    Command {
+        name: "test",
+        arguments: "[CARGO TEST ARGUMENT…]",
+        about: "build everything and run every test",
+        run: test::run,
+    },
+    Command {
+        name: "bench",
+        arguments: "[--json]",
+        about: "time the driver against native programs and a bash driver (root)",
+        run: bench::run,
+    },
+    Command {
+        name: "dist",
+        arguments: "",
+        about: "leave the static programs and the plugins in target/dist",
+        run: dist::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        eprint!("{}", usage());
+        return ExitCode::from(2);
+    };
+    if matches!(name.as_str(), "help" | "-h" | "--help") {
+        print!("{}", usage());
+        return ExitCode::SUCCESS;
+    }
+    // The sweeper is not a command: a scratch directory starts it to be cleaned up after.
+    let run = if name == scratch::SWEEP {
+        scratch::sweep_when_orphaned
+    } else if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
+        command.run
+    } else {
+        eprint!("no command of that name\n{}", usage());
+        return ExitCode::from(2);
+    };
+    match run(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, and the last one: whoever reads the end of a log sees how it ended.
+            println!("{name}: failed: {}", format!("{error:#}").trim().replace('\n', "; "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from("usage: cargo xtask COMMAND\n\n");
+    for Command { name, arguments, about, .. } in COMMANDS {
+        text.push_str(&format!("  {:<30} {about}\n", format!("{name} {arguments}")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_the_usage() {
+        for command in COMMANDS {
+            assert!(usage().contains(command.about), "{}", command.name);
+        }
+    }
+}

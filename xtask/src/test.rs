@@ -1,0 +1,45 @@
+//! `cargo xtask test`: builds what is shipped, the hostile guests and a driver with crash points,
+//! then runs every test of the workspace against it.
+//!
+//! Tests find what was built by the variables below and never build anything themselves.
+
+use std::process::Stdio;
+
+use anyhow::ensure;
+
+use crate::cargo::Workspace;
+use crate::dist;
+use crate::packages::{self, Program};
+use crate::steps::step;
+
+/// The directory with `wasmount`, `wasmount-driver` and `plugins/`.
+const DIST: &str = "WASMOUNT_DIST";
+/// The directory with every component, those of the tests included.
+const COMPONENTS: &str = "WASMOUNT_COMPONENTS";
+/// A `wasmount-driver` that can be told to die at a named crash point.
+const CRASH_DRIVER: &str = "WASMOUNT_CRASH_DRIVER";
+
+/// What tests run besides what is built here.
+const TOOLS: &[Program] = &[Program("losetup", "mount"), Program("jq", "jq")];
+
+/// The command. Arguments go to `cargo test` as they are.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    if packages::is_root() {
+        packages::ensure(packages::EXT4_TOOLS, "testing as root")?;
+        packages::ensure(TOOLS, "testing as root")?;
+    }
+    let workspace = Workspace::discover()?;
+    // First, since the shipped driver is then what is left where cargo puts both.
+    let crash_driver = dist::build_crash_driver(&workspace)?;
+    dist::build(&workspace)?;
+    step("running the tests", || {
+        let mut test = workspace.build("test", "release");
+        test.env(DIST, workspace.dist());
+        test.env(COMPONENTS, workspace.components());
+        test.env(CRASH_DRIVER, &crash_driver);
+        // What cargo test prints is this command's own result, and belongs on stdout.
+        let status = test.args(arguments).stdin(Stdio::null()).status()?;
+        ensure!(status.success(), "cargo test says so above");
+        Ok(())
+    })
+}
