@@ -165,9 +165,20 @@ impl Watch {
     }
 
     fn still_running(&self, why: &str) -> Failure {
-        let fate = match self.permitted {
-            true => "what it has set up may have taken effect, which the next call will find out",
-            false => "what it sets up will be discarded",
+        let sets_up = matches!(
+            self.operation,
+            Operation::Attach
+                | Operation::WaitForAttach
+                | Operation::MountDevice
+                | Operation::Mount
+        );
+        let fate = match (sets_up, self.permitted) {
+            (true, false) => "what it sets up will be discarded",
+            (true, true) => {
+                "what it has set up may have taken effect, which the next call will find out"
+            }
+            // What is taken down or grown is not put back.
+            (false, _) => "what it has done stays, and the next call does the rest",
         };
         let message = format!(
             "the call {why} while something it waits for has not answered; it is still running \
@@ -265,6 +276,26 @@ mod tests {
         assert!(matches!(ours.from_broker(), Ok(Some(FromBroker::FailureExit(1)))));
         assert_eq!(wait(&ours, &terminate, soon()), (false, true));
         assert_eq!(wait(&ours, &terminate, Instant::now()), (false, false));
+    }
+
+    /// A broker that the kernel keeps past the deadline is told to stop, and then answered for.
+    #[test]
+    fn the_deadline_is_kept_without_the_broker() {
+        let terminate = SignalFd::new(&SigSet::empty()).expect("a descriptor");
+        let (ours, theirs) = socket_pair().expect("a pair");
+        let (ours, theirs) = (Link::new(ours), Link::new(theirs));
+        let arguments = Arguments::copy(&["mountdevice"]).expect("memory");
+        let operation = Operation::MountDevice;
+        let watch = Watch { link: ours, operation, exit: None, permitted: false };
+        let (document, exit) = watch.until(Instant::now(), &terminate, &arguments);
+        let reply: serde_json::Value = serde_json::from_slice(&document).expect("one document");
+        let message = reply["message"].as_str().expect("a message");
+        assert!(message.contains("took longer than 110 s"), "{message}");
+        assert!(message.contains("will be discarded"), "{message}");
+        assert!(message.ends_with("[still-running]"), "{message}");
+        assert_eq!((reply["status"].as_str(), exit), (Some("Failure"), 1));
+        // Whenever the kernel lets go of it, it may not take effect any more.
+        assert_eq!(theirs.verdict(Duration::ZERO), Some(Verdict::Stop));
     }
 
     #[test]
