@@ -7,9 +7,13 @@
 
 mod answer;
 mod node;
+mod process;
+mod running;
 
 pub use answer::Answer;
 pub use node::{Driver, Node, UID, answer, is_mount_point, options};
+pub use process::Process;
+pub use running::{Running, until};
 
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::mount::UnmountFlags;
@@ -216,6 +216,11 @@ impl Driver<'_> {
         answer(Command::new(self.executable()).args(args), text)
     }
 
+    /// A path on the driver's node, see [`Node::path`].
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.node.path(name)
+    }
+
     /// The directory on which kubelet wants a volume's device mounted; made as kubelet makes it.
     pub fn device_dir(&self, volume: &str) -> String {
         let below = format!("plugins/kubernetes.io/flexvolume/{}/mounts/{volume}", self.name);
@@ -279,6 +284,11 @@ pub fn is_mount_point(path: &str) -> bool {
 pub fn answer(command: &mut Command, call: String) -> Answer {
     let output =
         command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{call}: {error}"));
+    read(output, call)
+}
+
+/// What a command has answered that has ended by itself.
+pub(crate) fn read(output: Output, call: String) -> Answer {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     let exit = output.status.code();
     assert!(output.status.signal().is_none(), "{call} was killed: {:?}", output.status);

@@ -8,7 +8,7 @@ mod host_call;
 
 use wasmount_guest_sdk::mounts::tmpfs::Tmpfs;
 use wasmount_guest_sdk::{
-    Code, Error, MountTarget, Result, VolumeRecord, VolumeSpec, clock, export, info,
+    Code, Error, MountTarget, Result, VolumeRecord, VolumeSpec, clock, devices, export, info,
 };
 
 struct Hostile;
@@ -101,6 +101,9 @@ fn misbehave(option: &dyn Fn(&str) -> Option<String>, target: Option<&MountTarge
         Some("sleep") => {
             clock::sleep(std::time::Duration::from_secs(100));
             Ok(())
+        }
+        Some("wait") => {
+            devices::wait("disk", "vol-1", std::time::Duration::from_secs(100)).map(drop)
         }
         Some("reveal") => {
             let value = wasmount_guest_sdk::secrets::open("password")?.reveal()?;

@@ -1,0 +1,116 @@
+//! Calls that still run, and what can be seen of their processes from outside: so a test waits
+//! until a call is where it wants it, however slow the machine is, and not for so many seconds.
+//!
+//! Only the process that kubelet waits for is ever sent a signal.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Answer, Driver, Process, node};
+
+/// How long anything may take that has to happen: only a failure takes so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the answer to SIGTERM may take. One second is promised; a loaded machine is slow.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Looks again and again until there is something to be seen.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A call that nobody has waited for yet. Dropped, it is killed; what it has started ends by
+/// itself then.
+#[derive(Debug)]
+pub struct Running {
+    call: String,
+    child: Option<Child>,
+    supervisor: Process,
+    run_dir: PathBuf,
+}
+
+impl Driver<'_> {
+    /// Starts a call, as kubelet does.
+    pub fn start(&self, args: &[&str]) -> Running {
+        let mut command = Command::new(self.executable());
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("a driver");
+        let supervisor = Process::open(Pid::from_child(&child)).expect("nobody waited for it");
+        let run_dir = self.path("run");
+        Running { call: args.join(" "), child: Some(child), supervisor, run_dir }
+    }
+}
+
+impl Running {
+    /// The process that serves the call.
+    pub fn broker(&self) -> Process {
+        until("there is a broker", || self.supervisor.children().pop())
+    }
+
+    /// The process that runs the component.
+    pub fn guest(&self) -> Process {
+        let broker = self.broker();
+        until("there is a guest", || {
+            broker.children().into_iter().find(|child| child.program() == broker.program())
+        })
+    }
+
+    /// Waits until SIGTERM does no longer what it does to any program that has just started.
+    pub fn listens(&self) {
+        until("SIGTERM is listened for", || self.supervisor.blocks(Signal::TERM).then_some(()));
+    }
+
+    /// Waits until it asks for the volume's lock, which somebody else is to have.
+    pub fn waits_for_its_turn(&self) {
+        let broker = self.broker();
+        let is_lock = |file: PathBuf| {
+            file.starts_with(&self.run_dir) && file.extension().is_some_and(|end| end == "lock")
+        };
+        until("the volume's lock is asked for", || {
+            broker.files().into_iter().find_map(|file| is_lock(file).then_some(()))
+        });
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.listens();
+        let child = self.child.as_ref().expect("not answered yet");
+        kill_process(Pid::from_child(child), Signal::TERM).expect("nobody waited for it");
+    }
+
+    /// What kubelet gets, once both outputs have come to their ends, which has to be soon.
+    pub fn answer(mut self) -> Answer {
+        let child = self.child.take().expect("not answered yet");
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        let output = receiver.recv_timeout(ANSWER);
+        let output = output.unwrap_or_else(|_| panic!("{}: no answer in {ANSWER:?}", self.call));
+        node::read(output.expect("readable"), std::mem::take(&mut self.call))
+    }
+
+    /// Sends SIGTERM; the message of the Failure that is answered.
+    pub fn stop(self) -> String {
+        self.terminate();
+        self.answer().failure()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
