@@ -9,11 +9,13 @@ mod answer;
 mod node;
 mod process;
 mod running;
+mod storage;
 
 pub use answer::Answer;
 pub use node::{Driver, Node, UID, answer, is_mount_point, options};
 pub use process::Process;
 pub use running::{Running, until};
+pub use storage::Storage;
 
 use std::path::PathBuf;
 

@@ -182,11 +182,17 @@ impl Drop for Node {
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        for mount in self.mounts() {
+        // Loop devices are known by where their images are, as long as what those are on is mounted.
+        let on_images = |mount: &PathBuf| mount.starts_with(&self.images);
+        let (storage, others): (Vec<_>, Vec<_>) = self.mounts().into_iter().partition(on_images);
+        for mount in others {
             let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
         }
         for device in self.loops() {
             let _ = Command::new("losetup").arg("-d").arg(device).status();
+        }
+        for mount in storage {
+            let _ = rustix::mount::unmount(&mount, UnmountFlags::DETACH);
         }
     }
 }
