@@ -1,6 +1,6 @@
 //! The guest process: gives up every privilege, then runs the vendor's component.
 //!
-//! In the order of a call: `process` (fork; image read and verified) → `confine` (privileges) →
+//! In the order of a call: `process` (fork) → `confine` (privileges) → `image` (read and verified) →
 //! `engine` (image → linked component) → `filter` (system calls) → `run` (the call) ⇄ `imports` (host call → request to
 //! the broker) and `exports` (which function, which outcome), within `limits`. When a driver is
 //! installed: `compiler` (component → image) and `fit` (does it match the WIT).
@@ -17,6 +17,7 @@ mod exports;
 mod filter;
 #[cfg(feature = "compiler")]
 mod fit;
+mod image;
 mod imports;
 mod limits;
 pub mod process;

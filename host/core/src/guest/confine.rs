@@ -19,9 +19,9 @@ use crate::failure::{Code, Failure};
 /// systemd's range for containers ends at 0x6FFF_FFFF).
 const FIRST_ID: u32 = 0x7000_0000;
 
-/// What the process may allocate besides the component's linear memory, in bytes: the image
-/// twice (as read and as loaded, at most 64 MiB each) and what the engine itself needs.
-const HOST_MEMORY: u64 = 192 << 20;
+/// What the process may allocate besides the component's linear memory, in bytes: what the engine
+/// makes of an image of at most 64 MiB, and what it itself needs.
+const HOST_MEMORY: u64 = 128 << 20;
 
 /// Gives up every descriptor but those in `keep`, every privilege, and the chance to outlive
 /// `parent`.

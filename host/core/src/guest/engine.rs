@@ -7,6 +7,7 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime::{Config, Engine, ModuleVersionStrategy, WasmBacktraceDetails};
 
 use super::exports::Exports;
+use super::image::{self, Image};
 use super::imports::{self, Imports};
 use super::limits;
 use crate::failure::{Code, Failure};
@@ -52,26 +53,22 @@ pub struct Prepared {
     pub exports: Exports,
 }
 
-/// Loads an image whose digest was verified.
-pub fn load(image: &[u8]) -> Result<Prepared, Failure> {
-    #[cfg(not(feature = "compiler"))]
-    let config = config();
+/// Loads an image where it lies.
+pub(super) fn load(image: &Image) -> Result<Prepared, Failure> {
+    let mut config = config();
+    config.with_custom_code_memory(Some(image::code_memory()));
     // Where there is a compiler, loading must not take the time to set it up.
     #[cfg(feature = "compiler")]
-    let config = {
-        let mut config = config();
-        config.enable_compiler(false);
-        config
-    };
+    config.enable_compiler(false);
     let engine = Engine::new(&config).map_err(|error| {
         unusable("engine", format!("this machine cannot run components: {error:#}"))
     })?;
     #[expect(unsafe_code, reason = "wasmtime cannot validate machine code")]
-    // SAFETY: `Component::deserialize` demands bytes that wasmtime's own `serialize` has made and
-    // that nobody has altered. These bytes' digest was compared, in this process and over this
-    // very buffer, with the receipt's, which only root can write and `install` writes for what
-    // `compile` has returned.
-    let component = unsafe { Component::deserialize(&engine, image) };
+    // SAFETY: `Component::deserialize_raw` demands bytes that wasmtime's own `serialize` has made,
+    // and that stay where and as they are. These bytes' digest was compared, in this process and
+    // over this very memory, with the receipt's, which only root can write and `install` writes
+    // for what `compile` has returned; an `Image` is never written to, and never unmapped.
+    let component = unsafe { Component::deserialize_raw(&engine, image.memory()) };
     let component = component.map_err(|error| {
         let message = format!(
             "the compiled component cannot be loaded by this driver: {error:#}; run `wasmount \

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 
@@ -14,15 +14,12 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use sha2::{Digest, Sha256};
 
 use super::engine::{self, Prepared};
+use super::image::Image;
 use super::{confine, filter, run};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::wire::{Channel, Outcome, Start};
-
-/// The longest image, in bytes.
-pub const MAX_IMAGE: u64 = 64 << 20;
 
 /// A guest process. Dropped, it is killed and reaped.
 #[derive(Debug)]
@@ -162,29 +159,11 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
     leave()
 }
 
-fn prepare(mut file: File, digest: &str) -> Result<Prepared, Failure> {
-    let image = read(&mut file).map_err(|error| {
-        Failure::io("the compiled component cannot be read; install the driver again", &error)
-    })?;
+fn prepare(file: File, digest: &str) -> Result<Prepared, Failure> {
+    let image = Image::open(&file, digest)?;
     drop(file);
     confine::seal()?;
-    let found: String = Sha256::digest(&image).iter().map(|byte| format!("{byte:02x}")).collect();
-    if found != digest {
-        let message = "the compiled component is not the one that was installed; install the \
-                       driver again, and find out who changed its files";
-        return Err(Failure::new(Code::DataLoss, "image-digest", message));
-    }
     engine::load(&image)
-}
-
-fn read(file: &mut File) -> io::Result<Vec<u8>> {
-    let size = file.metadata()?.len();
-    if size > MAX_IMAGE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is over 64 MiB"));
-    }
-    let mut image = Vec::with_capacity(size as usize + 1);
-    file.take(MAX_IMAGE + 1).read_to_end(&mut image)?;
-    Ok(image)
 }
 
 /// Ends the process without running what the parent process has registered for its own end.

@@ -6,16 +6,20 @@
 
 mod components;
 
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::thread;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use sha2::{Digest as _, Sha256};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi};
 
 use self::components::{start, volume, volume_with_memory, wit};
 use super::compiler::{Cpu, compile};
-use super::{engine, run};
+use super::engine::{self, Prepared};
+use super::image::Image;
+use super::run;
 use crate::call::Operation;
 use crate::failure::{Code, Failure};
 use crate::wire::{Bytes, Channel, FromGuest, Handle, Level, Outcome, Request, Response, Start};
@@ -38,6 +42,13 @@ fn channels() -> (Channel, Channel) {
     (Channel::new(ours), Channel::new(theirs))
 }
 
+fn load(image: &[u8]) -> Result<Prepared, Failure> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(image).unwrap();
+    let digest: String = Sha256::digest(image).iter().map(|byte| format!("{byte:02x}")).collect();
+    engine::load(&Image::open(&file, &digest)?)
+}
+
 /// Runs a component and plays the broker: what it asked, and how it ended; `None` if the broker
 /// stopped answering.
 fn play(
@@ -47,7 +58,7 @@ fn play(
 ) -> (Vec<Request>, Option<Outcome>) {
     let image = compile(component, Cpu::Native).unwrap();
     let (ours, theirs) = channels();
-    let guest = thread::spawn(move || run::run(&engine::load(&image).unwrap(), theirs, start));
+    let guest = thread::spawn(move || run::run(&load(&image).unwrap(), theirs, start));
     let mut asked = Vec::new();
     let outcome = loop {
         match ours.receive(&mut Vec::new()).unwrap() {
@@ -226,8 +237,8 @@ fn what_cannot_be_started_is_unusable() {
     assert!(failure.message.contains("limit of 16 MiB"), "{failure}");
     let image = compile(&volume(""), Cpu::Native).unwrap();
     let changed = String::from_utf8_lossy(&image).replace("wasmtime 48.0.8", "wasmtime 48.0.7");
-    for image in [&b""[..], b"\0asm", b"\x7fELF", &image[..image.len() / 2], changed.as_bytes()] {
-        let failure = engine::load(image).map(drop).unwrap_err();
+    for image in [&b"\0asm"[..], b"\x7fELF", &image[..image.len() / 2], changed.as_bytes()] {
+        let failure = load(image).map(drop).unwrap_err();
         assert!(failure.message.contains("`wasmount install`"), "{failure}");
     }
 }
@@ -294,7 +305,7 @@ fn a_named_level_is_compiled_for_where_this_cpu_has_it() {
         let cpu = Cpu::parse(level).unwrap();
         assert_eq!(cpu.name(), *level);
         match compile(&volume(""), cpu) {
-            Ok(image) => drop(engine::load(&image).unwrap()),
+            Ok(image) => drop(load(&image).unwrap()),
             Err(failure) => assert!(failure.message.contains("CPU"), "{failure}"),
         }
     }
