@@ -53,7 +53,7 @@ pub fn compile(component: &[u8], cpu: Cpu) -> Result<Vec<u8>, Failure> {
         .map_err(|error| unfit("this is not a component that can be compiled", error))?;
     imports::link(&engine)
         .and_then(|linker| {
-            prepare(&engine, &component)?;
+            prepare(&linker, &component)?;
             fit::check(&linker, &component)
         })
         .map_err(|error| unfit("the component does not fit wasmount:driver@0.1.0", error))?;

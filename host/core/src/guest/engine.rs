@@ -3,7 +3,7 @@
 //! Who compiles and who runs have to agree on nearly all settings, so there is one [`config`] for
 //! both. Nothing here runs a component.
 
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, ModuleVersionStrategy, WasmBacktraceDetails};
 
 use super::exports::Exports;
@@ -53,40 +53,59 @@ pub struct Prepared {
     pub exports: Exports,
 }
 
-/// Loads an image where it lies.
-pub(super) fn load(image: &Image) -> Result<Prepared, Failure> {
-    let mut config = config();
-    config.with_custom_code_memory(Some(image::code_memory()));
-    // Where there is a compiler, loading must not take the time to set it up.
-    #[cfg(feature = "compiler")]
-    config.enable_compiler(false);
-    let engine = Engine::new(&config).map_err(|error| {
-        unusable("engine", format!("this machine cannot run components: {error:#}"))
-    })?;
-    #[expect(unsafe_code, reason = "wasmtime cannot validate machine code")]
-    // SAFETY: `Component::deserialize_raw` demands bytes that wasmtime's own `serialize` has made,
-    // and that stay where and as they are. These bytes' digest was compared, in this process and
-    // over this very memory, with the receipt's, which only root can write and `install` writes
-    // for what `compile` has returned; an `Image` is never written to, and never unmapped.
-    let component = unsafe { Component::deserialize_raw(&engine, image.memory()) };
-    let component = component.map_err(|error| {
-        let message = format!(
-            "the compiled component cannot be loaded by this driver: {error:#}; run `wasmount \
-             install` again with the component, so that it is compiled for this driver and machine"
-        );
-        unusable("image", message)
-    })?;
-    prepare(&engine, &component).map_err(|error| {
-        let message = format!(
-            "the component does not fit this driver: {error:#}; it was built for another version \
-             of the wasmount:driver interfaces"
-        );
-        unusable("interfaces", message)
-    })
+/// What loads an image, made before there is one.
+pub(super) struct Loader {
+    engine: Engine,
+    linker: Linker<Imports>,
 }
 
-pub(super) fn prepare(engine: &Engine, component: &Component) -> wasmtime::Result<Prepared> {
-    let pre = imports::link(engine)?.instantiate_pre(component)?;
+impl Loader {
+    /// Gets everything ready that does not depend on the image.
+    pub(super) fn new() -> Result<Self, Failure> {
+        let mut config = config();
+        config.with_custom_code_memory(Some(image::code_memory()));
+        // Where there is a compiler, loading must not take the time to set it up.
+        #[cfg(feature = "compiler")]
+        config.enable_compiler(false);
+        let engine = Engine::new(&config);
+        engine.and_then(|engine| Ok(Self { linker: imports::link(&engine)?, engine })).map_err(
+            |error| unusable("engine", format!("this machine cannot run components: {error:#}")),
+        )
+    }
+
+    /// Loads an image where it lies.
+    pub(super) fn load(&self, image: &Image) -> Result<Prepared, Failure> {
+        #[expect(unsafe_code, reason = "wasmtime cannot validate machine code")]
+        // SAFETY: `Component::deserialize_raw` demands bytes that wasmtime's own `serialize` has
+        // made, and that stay where and as they are. These bytes' digest was compared, in this
+        // process and over this very memory, with the receipt's, which only root can write and
+        // `install` writes for what `compile` has returned; an `Image` is never written to, and
+        // never unmapped.
+        let component = unsafe { Component::deserialize_raw(&self.engine, image.memory()) };
+        let component = component.map_err(|error| {
+            let message = format!(
+                "the compiled component cannot be loaded by this driver: {error:#}; run `wasmount \
+                 install` again with the component, so that it is compiled for this driver and \
+                 machine"
+            );
+            unusable("image", message)
+        })?;
+        prepare(&self.linker, &component).map_err(|error| {
+            let message = format!(
+                "the component does not fit this driver: {error:#}; it was built for another \
+                 version of the wasmount:driver interfaces"
+            );
+            unusable("interfaces", message)
+        })
+    }
+}
+
+/// Links a component.
+pub(super) fn prepare(
+    linker: &Linker<Imports>,
+    component: &Component,
+) -> wasmtime::Result<Prepared> {
+    let pre = linker.instantiate_pre(component)?;
     Ok(Prepared { exports: Exports::of(&pre)?, pre })
 }
 

@@ -20,6 +20,7 @@ mod volumes;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::component::{HasSelf, Linker, Resource};
@@ -39,7 +40,7 @@ type Answer<T> = Result<Result<T, types::Error>>;
 /// A component's handle stands for a [`Handle`] that the broker minted, and the number of one is
 /// the number of the other; wasmtime sees to it that a component cannot make up either.
 pub struct Imports {
-    channel: Channel,
+    channel: Arc<Channel>,
     buffer: Vec<u8>,
     start: Start,
     began: Instant,
@@ -52,7 +53,7 @@ pub struct Imports {
 
 impl Imports {
     /// The host calls of one call: `start` is what the broker told about it.
-    pub fn new(channel: Channel, start: Start) -> Self {
+    pub fn new(channel: Arc<Channel>, start: Start) -> Self {
         Self {
             channel,
             buffer: Vec::new(),
@@ -78,11 +79,6 @@ impl Imports {
     /// Whether the broker has gone away; then nobody is left to run the component for.
     pub fn broker_is_gone(&self) -> bool {
         self.gone
-    }
-
-    /// The socket to the broker.
-    pub fn channel(&self) -> &Channel {
-        &self.channel
     }
 
     /// Asks the broker. An error ends the component.

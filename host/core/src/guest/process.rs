@@ -9,13 +9,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 
-use super::engine::{self, Prepared};
+use super::engine::{Loader, Prepared};
 use super::image::Image;
 use super::{confine, filter, run};
 use crate::failure::Failure;
@@ -69,6 +70,8 @@ impl Child {
     /// Waits until the process has ended: at once after [`kill`](Self::kill) or after its last
     /// message, and otherwise for as long as it runs.
     pub fn wait(mut self) -> How {
+        // Only for this does it wait once it has said its last. It fails where it has ended.
+        let _ = rustix::net::shutdown(&self.channel, Shutdown::Write);
         self.reap()
     }
 
@@ -141,10 +144,10 @@ fn unstarted(error: &io::Error) -> Failure {
 /// The guest process's life. It ends here, where everything is still in place: to take apart an
 /// image and an engine would make the broker wait for nothing.
 fn live(broker: Pid, socket: OwnedFd) -> Infallible {
-    let confined = confine::confine(&[socket.as_fd()], broker);
-    let channel = Channel::new(socket);
+    let ready = confine::confine(&[socket.as_fd()], broker).and_then(|()| Loader::new());
+    let channel = Arc::new(Channel::new(socket));
     let Ok(Some((digest, image))) = channel.receive_file() else { leave() };
-    let prepared = confined.and_then(|()| prepare(image, &digest));
+    let prepared = ready.and_then(|loader| prepare(&loader, image, &digest));
     // Before anything of this call is known, while the broker is still busy with it.
     let prepared = prepared.and_then(|prepared| filter::install().map(|()| prepared));
     let Ok(Some(start)) = channel.receive::<Start>(&mut Vec::new()) else { leave() };
@@ -152,18 +155,24 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
         confine::bound(start.cpu_seconds, start.memory_bytes)?;
         Ok(prepared)
     });
-    match &prepared {
-        Ok(prepared) => run::run(prepared, channel, start),
-        Err(failure) => run::finish(&channel, Outcome::Unusable(failure.clone())),
+    let outcome = match &prepared {
+        Ok(prepared) => run::run(prepared, Arc::clone(&channel), start),
+        Err(failure) => Some(Outcome::Unusable(failure.clone())),
+    };
+    if let Some(outcome) = outcome {
+        run::finish(&channel, outcome);
+        // To end takes a while, on the very processor that the broker would go on at. It ends
+        // us, or its own end does, once kubelet has its answer.
+        let _ = channel.receive::<Start>(&mut Vec::new());
     }
     leave()
 }
 
-fn prepare(file: File, digest: &str) -> Result<Prepared, Failure> {
+fn prepare(loader: &Loader, file: File, digest: &str) -> Result<Prepared, Failure> {
     let image = Image::open(&file, digest)?;
     drop(file);
     confine::seal()?;
-    engine::load(&image)
+    loader.load(&image)
 }
 
 /// Ends the process without running what the parent process has registered for its own end.

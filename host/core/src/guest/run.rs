@@ -1,6 +1,7 @@
 //! One call of one export, from the instance to the outcome.
 
 use std::io;
+use std::sync::Arc;
 
 use wasmtime::{Error, Store, Trap, WasmBacktrace};
 
@@ -20,17 +21,15 @@ const FRAMES: usize = 6;
 /// The longest name of a function in an account, in bytes.
 const FRAME: usize = 120;
 
-/// Runs the call and tells the broker how it ended; tells nobody if the broker is gone.
-pub(super) fn run(prepared: &Prepared, channel: Channel, start: Start) {
+/// Runs the call: how it ended; `None` if the broker is gone, and nobody is left to tell.
+pub(super) fn run(prepared: &Prepared, channel: Arc<Channel>, start: Start) -> Option<Outcome> {
     let mut store = Store::new(prepared.pre.engine(), Imports::new(channel, start));
     limits::apply(&mut store);
     let outcome = outcome(prepared, &mut store);
-    let imports = store.data_mut();
-    if !imports.broker_is_gone() {
-        finish(imports.channel(), outcome);
-    }
+    let told = (!store.data().broker_is_gone()).then_some(outcome);
     // The process ends now. To take the instance apart first would only make the broker wait.
     std::mem::forget(store);
+    told
 }
 
 /// Tells the broker that the call has ended. There is nobody to tell if that fails.

@@ -8,6 +8,7 @@ mod components;
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -17,7 +18,7 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi};
 
 use self::components::{start, volume, volume_with_memory, wit};
 use super::compiler::{Cpu, compile};
-use super::engine::{self, Prepared};
+use super::engine::{Loader, Prepared};
 use super::image::Image;
 use super::run;
 use crate::call::Operation;
@@ -46,7 +47,7 @@ fn load(image: &[u8]) -> Result<Prepared, Failure> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(image).unwrap();
     let digest: String = Sha256::digest(image).iter().map(|byte| format!("{byte:02x}")).collect();
-    engine::load(&Image::open(&file, &digest)?)
+    Loader::new()?.load(&Image::open(&file, &digest)?)
 }
 
 /// Runs a component and plays the broker: what it asked, and how it ended; `None` if the broker
@@ -58,7 +59,12 @@ fn play(
 ) -> (Vec<Request>, Option<Outcome>) {
     let image = compile(component, Cpu::Native).unwrap();
     let (ours, theirs) = channels();
-    let guest = thread::spawn(move || run::run(&load(&image).unwrap(), theirs, start));
+    let guest = thread::spawn(move || {
+        let theirs = Arc::new(theirs);
+        if let Some(outcome) = run::run(&load(&image).unwrap(), Arc::clone(&theirs), start) {
+            run::finish(&theirs, outcome);
+        }
+    });
     let mut asked = Vec::new();
     let outcome = loop {
         match ours.receive(&mut Vec::new()).unwrap() {
