@@ -31,10 +31,9 @@ pub const SAMPLE: u64 = 64 * 1024;
 pub const MAX_SAMPLES: u64 = 4096;
 const STEP: u64 = 1024 * 1024 * 1024;
 
-/// The parts that hold nearly all signatures: up to the first ZFS label's end, and from where MD
-/// keeps its oldest.
-const HEAD: u64 = 256 * 1024;
-const TAIL: u64 = 136 * 1024;
+/// How much of the start is read at once: where nearly all signatures are, and with an ext
+/// filesystem all that is looked at.
+const START: usize = 20 * 1024;
 
 /// What is on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +65,6 @@ impl Content {
 pub fn probe(device: &Device) -> Result<Content, Failure> {
     forget_cache(device)?;
     let source = read(device)?;
-    // Where nearly all signatures are; asked for at once, they are read at once.
-    for (from, length) in [(0, HEAD), (source.size.saturating_sub(TAIL), TAIL)] {
-        let length = std::num::NonZeroU64::new(length);
-        // Only a hint: what is not read ahead is read when it is looked at.
-        let _ = rustix::fs::fadvise(&device.file, from, length, rustix::fs::Advice::WillNeed);
-    }
     let node = device.node().display();
     if source.size < MIN_SIZE {
         let message =
@@ -158,7 +151,11 @@ fn forget_cache(device: &Device) -> Result<(), Failure> {
 
 fn read(device: &Device) -> Result<Reader<'_>, Failure> {
     device::recheck(device)?;
-    Ok(Reader { file: &device.file, size: device::size(device)? })
+    let size = device::size(device)?;
+    let mut start = vec![0; START.min(usize::try_from(size).unwrap_or(START))];
+    let read = device.file.read_exact_at(&mut start, 0);
+    read.map_err(|error| unreadable(device, &error))?;
+    Ok(Reader { file: &device.file, size, start })
 }
 
 fn unreadable(device: &Device, error: &io::Error) -> Failure {
@@ -172,6 +169,7 @@ fn unreadable(device: &Device, error: &io::Error) -> Failure {
 struct Reader<'a> {
     file: &'a File,
     size: u64,
+    start: Vec<u8>,
 }
 
 impl Source for Reader<'_> {
@@ -180,7 +178,14 @@ impl Source for Reader<'_> {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        match self.start.get(from..from.saturating_add(buffer.len())) {
+            Some(read) => {
+                buffer.copy_from_slice(read);
+                Ok(())
+            }
+            None => self.file.read_exact_at(buffer, offset),
+        }
     }
 }
 

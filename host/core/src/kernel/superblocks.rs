@@ -110,9 +110,10 @@ pub fn identify(source: &impl Source) -> io::Result<Option<Found>> {
     if let Some(name) = raid_tail(source, ext.as_ref())? {
         return Ok(Some(Found::Signature(name)));
     }
-    // Making a ZFS pool leaves the first 8 KiB as they are, with whatever was in them.
-    let (labels, enough) = if ext.is_some() { (1, 4) } else { (4, 1) };
-    if zfs_uberblocks(source, labels)? >= enough {
+    // Making a ZFS pool leaves the first 8 KiB as they are, with whatever was in them; making an
+    // ext filesystem leaves a pool's uberblocks, but not the list of what the pool consists of.
+    let labels = if ext.is_none() { 4 } else { usize::from(has_zfs_configuration(source)?) };
+    if has_zfs_uberblock(source, labels)? {
         return Ok(Some(Found::Signature("zfs")));
     }
     match ext {
@@ -177,26 +178,43 @@ fn raid_tail(source: &impl Source, ext: Option<&Superblock>) -> io::Result<Optio
     Ok(None)
 }
 
-/// How many ZFS uberblocks there are in the first so many labels: 128 KiB of slots in each of
+/// Whether the first ZFS label lists the pool's devices: 16 KiB into it, as name-value pairs in
+/// XDR (vdev_impl.h, nvpair.c: encoding, endianness, version 0, unique names).
+fn has_zfs_configuration(source: &impl Source) -> io::Result<bool> {
+    const OFFSET: u64 = 16 * 1024;
+    let mut header = [0; 12];
+    if source.size() < OFFSET + header.len() as u64 {
+        return Ok(false);
+    }
+    source.read_at(OFFSET, &mut header)?;
+    Ok(matches!(header, [1, 0 | 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]))
+}
+
+/// Whether there is a ZFS uberblock in the first so many labels: 128 KiB of slots in each of
 /// four labels of 256 KiB, two at the start and two at the end (vdev_impl.h).
-fn zfs_uberblocks(source: &impl Source, labels: usize) -> io::Result<usize> {
+fn has_zfs_uberblock(source: &impl Source, labels: usize) -> io::Result<bool> {
     const LABEL: u64 = 256 * 1024;
+    // So many at a time, in memory that is there already: most labels hold none.
+    const SLOTS: usize = 16 * 1024;
     let end = source.size() & !(LABEL - 1);
-    let mut found = 0;
-    let mut slots = vec![0; 128 * 1024];
+    let mut slots = [0; SLOTS];
     let places = [Some(0), Some(LABEL), end.checked_sub(2 * LABEL), end.checked_sub(LABEL)];
     for label in places.into_iter().take(labels) {
         let Some(offset) = label.map(|label| label + LABEL / 2) else { continue };
         if offset + LABEL / 2 > source.size() {
             continue;
         }
-        source.read_at(offset, &mut slots)?;
         let magic = 0x00ba_b10c_u64;
         let is_one =
-            |slot: &&[u8]| slot[..8] == magic.to_le_bytes() || slot[..8] == magic.to_be_bytes();
-        found += slots.chunks_exact(1024).filter(is_one).count();
+            |slot: &[u8]| slot[..8] == magic.to_le_bytes() || slot[..8] == magic.to_be_bytes();
+        for part in (offset..offset + LABEL / 2).step_by(SLOTS) {
+            source.read_at(part, &mut slots)?;
+            if slots.chunks_exact(1024).any(is_one) {
+                return Ok(true);
+            }
+        }
     }
-    Ok(found)
+    Ok(false)
 }
 
 /// The offset of a place; none if it lies outside.

@@ -185,24 +185,27 @@ fn only_what_lies_outside_an_ext_filesystem_contradicts_it() {
     let size = 64 * MIB;
     let sized = |blocks: u32| Sparse::new(size).with(1024, &ext_superblock(EXT4, blocks, 0));
     let (whole, part) = (sized(16384), sized(8192));
-    let uberblocks: Vec<u8> = (0..4)
-        .flat_map(|_| {
-            let mut slot = vec![0; 1024];
-            slot[..8].copy_from_slice(&0xba_b10c_u64.to_le_bytes());
-            slot
-        })
-        .collect();
+    let uberblock = 0xba_b10c_u64.to_le_bytes();
+    let configuration = b"\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\0\0\x24\0\0\0\x20\0\0\0\x07version\0";
+    // A pool that was made where the filesystem had been, and one that was there before it.
+    let pool = |slot: u64| {
+        whole.clone().with(16 * 1024, configuration).with((128 + slot) * 1024, &uberblock)
+    };
+    let old_pool =
+        (0..128).fold(whole.clone(), |source, slot| source.with((128 + slot) * 1024, &uberblock));
     let md = b"\xfc\x4e\x2b\xa9";
     let cases: Vec<(Sparse, &str)> = vec![
         (whole.clone().with(510, b"\x55\xaa"), "ext4"),
         (whole.clone().with(0x1_0040, b"_BHRfS_M"), "ext4"),
         (whole.clone().with(size - 65536, md), "ext4"),
         (whole.clone().with(size - 512, b"EFI PART"), "ext4"),
-        (whole.clone().with(128 * 1024, &0xba_b10c_u64.to_le_bytes()), "ext4"),
+        (pool(0), "zfs"),
+        (pool(127), "zfs"),
+        (old_pool, "ext4"),
+        (whole.clone().with(16 * 1024, configuration), "ext4"),
         (whole.clone().with(0, b"LUKS\xba\xbe"), "luks"),
         (whole.clone().with(512, b"LABELONE"), "lvm2"),
         (whole.clone().with(4096, md), "linux-raid"),
-        (whole.clone().with(128 * 1024, &uberblocks), "zfs"),
         (part.clone().with(size - 65536, md), "linux-raid"),
         (part.clone().with(size - 512, b"EFI PART"), "ext4"),
     ];
