@@ -250,7 +250,9 @@ impl Work<'_> {
 
 /// The supervisor said stop, or is gone.
 pub(super) fn stopped() -> Failure {
-    Failure::new(Code::Cancelled, "stopped", "the call was stopped; what it had set up is undone")
+    let message =
+        "the call was stopped; what it had set up is undone, what it had taken down is not";
+    Failure::new(Code::Cancelled, "stopped", message)
 }
 
 /// For routes on which no component runs.

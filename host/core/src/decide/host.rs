@@ -4,13 +4,11 @@
 
 use std::rc::Rc;
 
-use super::{Granted, No, grant, images, mounts, precondition, target};
+use super::{Granted, No, grant, mounts, precondition, target};
 use crate::call::{Access, Operation};
 use crate::failure::{Code, Failure};
 use crate::kernel::device::Device;
 use crate::kernel::filesystems::{Grow, GrowUnmounted};
-use crate::kernel::images::ImageDir;
-use crate::kernel::images::Release;
 use crate::kernel::mounts::{Attach, Bind, BlockMount, PendingMount};
 use crate::kernel::target::Target;
 use crate::session::Session;
@@ -73,18 +71,6 @@ pub fn unmount(session: &Session) -> Result<Granted<Rc<Target>>, Failure> {
 pub fn detach(session: &Session) -> Option<Granted<Rc<Device>>> {
     let device = session.device.as_ref().filter(|device| device.is_loop())?;
     Some(grant(Rc::clone(device)))
-}
-
-/// Ending the lease that this volume has for the call's node in a directory, which is the one
-/// that the record names. Refused while the volume has its device on that node.
-pub fn release(session: &Session, dir: Rc<ImageDir>) -> Result<Granted<Release>, Failure> {
-    if session.node == session.node_name && session.device.is_some() {
-        return Err(failure(precondition(
-            "in-use",
-            "the volume still has its device on this node",
-        )));
-    }
-    Ok(grant(images::release_of(session, dir)))
 }
 
 fn only(session: &Session, operations: &[Operation]) -> Result<(), No> {

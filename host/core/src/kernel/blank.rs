@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 
 use rustix::io::Errno;
@@ -83,6 +84,15 @@ pub fn probe(device: &Device) -> Result<Content, Failure> {
     }
 }
 
+/// Has the kernel read what [`probe`] looks at first, and goes on. What goes wrong is probe's to
+/// find out.
+pub fn read_ahead(device: &Device) {
+    if forget_cache(device).is_ok() {
+        let length = NonZeroU64::new(START as u64);
+        let _ = rustix::fs::fadvise(&device.file, 0, length, rustix::fs::Advice::WillNeed);
+    }
+}
+
 /// Whether what is on a device can be what an interrupted format left, see
 /// [`superblocks::left_by`]. `unreadable` if a read fails.
 pub(super) fn left_by(device: &Device, uuid: &str) -> Result<bool, Failure> {
@@ -140,11 +150,17 @@ fn is_zero(source: &impl Source) -> io::Result<bool> {
 }
 
 /// Makes the kernel read the device itself again: on shared storage another node may have
-/// written since it did so last.
+/// written since it did so last. Once a call, as nobody else may write while the volume is ours.
 fn forget_cache(device: &Device) -> Result<(), Failure> {
+    if device.fresh.get() {
+        return Ok(());
+    }
     match raw::block_flush(&device.file) {
         // It takes a capability; without it the caller can mount nothing either.
-        Ok(()) | Err(Errno::ACCESS | Errno::PERM) => Ok(()),
+        Ok(()) | Err(Errno::ACCESS | Errno::PERM) => {
+            device.fresh.set(true);
+            Ok(())
+        }
         Err(error) => Err(failed(format_args!("flushing {}", device.node().display()))(error)),
     }
 }

@@ -3,6 +3,7 @@
 //! A device that somebody else uses can be found and looked at; whatever would write to it or
 //! mount it asks [`refuse_if_held`] first. How loop devices are made is [`super::loopdev`]'s.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -40,6 +41,8 @@ pub struct Device {
     /// The kernel counts up whenever a device number gets another disk; 0 before Linux 5.15.
     sequence: u64,
     pub(super) proof: Proof,
+    /// Whether the kernel has forgotten what it had read before this was opened.
+    pub(super) fresh: Cell<bool>,
 }
 
 /// How a device's identity is proven again.
@@ -198,7 +201,7 @@ impl Device {
         proof: Proof,
     ) -> Result<Self, Failure> {
         let sequence = sequence(&file)?;
-        Ok(Self { file, number, identity, node, sequence, proof })
+        Ok(Self { file, number, identity, node, sequence, proof, fresh: Cell::new(false) })
     }
 
     /// Whether it is a loop device.
@@ -325,6 +328,7 @@ impl Device {
             node: PathBuf::from("/dev/null"),
             sequence: 0,
             proof: Proof::Loop { inode: 0, image: None },
+            fresh: Cell::new(true),
         }
     }
 }
