@@ -6,6 +6,7 @@
 //! fail under `CI=true`.
 
 mod answer;
+pub mod machine;
 mod node;
 mod process;
 mod running;

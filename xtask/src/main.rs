@@ -20,6 +20,7 @@ mod packages;
 mod scratch;
 mod steps;
 mod test;
+mod vm;
 mod wasm_target;
 
 use std::process::ExitCode;
@@ -41,8 +42,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "test",
-        arguments: "[CARGO TEST ARGUMENT…]",
-        about: "build everything and run every test",
+        arguments: "[--vm] [CARGO TEST ARGUMENT…]",
+        about: "build everything and run every test (--vm, or CI=true: in a virtual machine, too)",
         run: test::run,
     },
     Command {

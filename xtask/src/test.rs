@@ -1,7 +1,8 @@
 //! `cargo xtask test`: builds what is shipped, the hostile guests and a driver with crash points,
 //! then runs every test of the workspace against it.
 //!
-//! Tests find what was built by the variables below and never build anything themselves.
+//! Tests find what was built by the variables below and never build anything themselves. With
+//! `--vm`, or under CI, those that need a kernel of their own follow in a virtual machine.
 
 use std::process::Stdio;
 
@@ -11,6 +12,7 @@ use crate::cargo::Workspace;
 use crate::dist;
 use crate::packages::{self, Program};
 use crate::steps::step;
+use crate::vm;
 
 /// The directory with `wasmount`, `wasmount-driver` and `plugins/`.
 const DIST: &str = "WASMOUNT_DIST";
@@ -22,8 +24,12 @@ const CRASH_DRIVER: &str = "WASMOUNT_CRASH_DRIVER";
 /// What tests run besides what is built here.
 const TOOLS: &[Program] = &[Program("losetup", "mount"), Program("jq", "jq")];
 
-/// The command. Arguments go to `cargo test` as they are.
+/// The command. Arguments but `--vm` go to `cargo test` as they are.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let (vm, arguments) = match arguments {
+        [first, rest @ ..] if first == "--vm" => (true, rest),
+        all => (std::env::var_os("CI").is_some_and(|ci| ci == "true"), all),
+    };
     if packages::is_root() {
         packages::ensure(packages::EXT4_TOOLS, "testing as root")?;
         packages::ensure(TOOLS, "testing as root")?;
@@ -41,5 +47,6 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         let status = test.args(arguments).stdin(Stdio::null()).status()?;
         ensure!(status.success(), "cargo test says so above");
         Ok(())
-    })
+    })?;
+    if vm { vm::run(&workspace, &crash_driver) } else { Ok(()) }
 }
