@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
-use wasmount_core::call::{DriverName, NodeName};
+use wasmount_core::call::{DriverName, NodeName, Operation};
 use wasmount_core::failure::Failure;
 
-use crate::layout;
+use crate::{layout, time};
 
 /// Builds, installs and examines wasmount drivers
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ pub enum Command {
     Grants(Grants),
     /// Call an installed driver as kubelet would
     Call(Call),
+    /// Show what drivers were asked, what was decided and done
+    Log(Log),
 }
 
 /// `wasmount build`.
@@ -154,6 +157,42 @@ pub struct Call {
     pub arguments: Vec<OsString>,
 }
 
+/// `wasmount log`.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The driver's name; without it, all drivers
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: Option<DriverName>,
+    /// Tell all of one call: every host call, its decision, reason and time. The beginning of the
+    /// call's id will do
+    #[arg(long, value_name = "ID", conflicts_with_all = ["volume", "operation", "failed", "since", "follow"])]
+    pub call: Option<String>,
+    /// Only calls for this volume
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<String>,
+    /// Only calls of this operation, such as mount
+    #[arg(long, value_name = "OP", value_parser = operation)]
+    pub operation: Option<Operation>,
+    /// Only calls that did not succeed, or never ended
+    #[arg(long)]
+    pub failed: bool,
+    /// Only calls that began then or later: 2026-11-21, 2026-11-21T10:31:05Z, or 10m, 2h, 3d ago
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<SystemTime>,
+    /// Go on, and show each call when it has ended
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Print the lines of the calls as they are in the log: one JSON document a line
+    #[arg(long)]
+    pub json: bool,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// Where the audit log is, of drivers that are no longer installed
+    #[arg(long, value_name = "DIR", conflicts_with = "plugin_dir")]
+    pub log_dir: Option<PathBuf>,
+}
+
 fn driver_name(text: &str) -> Result<DriverName, String> {
     let driver: DriverName = text.parse().map_err(|failure: Failure| failure.message)?;
     // What kubelet executes has the driver's name and lies beside these.
@@ -161,6 +200,17 @@ fn driver_name(text: &str) -> Result<DriverName, String> {
         layout::CURRENT => Err("a driver's directory has another use for that name".to_owned()),
         _ => Ok(driver),
     }
+}
+
+fn operation(text: &str) -> Result<Operation, String> {
+    Operation::parse(text.as_bytes()).ok_or_else(|| {
+        let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        format!("kubelet's operations are {}", names.join(", "))
+    })
+}
+
+fn time(text: &str) -> Result<SystemTime, String> {
+    time::parse(text, SystemTime::now())
 }
 
 fn node_name(text: &str) -> Result<NodeName, String> {

@@ -77,6 +77,20 @@ impl PluginDir {
         DriverDir::new(self.0.join(driver.tilde()), driver.name().to_owned())
     }
 
+    /// The drivers in it that wasmount installed, sorted by name.
+    pub fn drivers(&self) -> Result<Vec<DriverName>> {
+        let reading = || format!("reading {}", self.0.display());
+        let mut drivers = Vec::new();
+        for entry in fs::read_dir(&self.0).with_context(reading)? {
+            let name = entry.with_context(reading)?.file_name();
+            // kubelet takes a directory without a tilde for a driver too; wasmount makes none.
+            drivers.extend(name.to_str().and_then(|name| name.parse::<DriverName>().ok()));
+        }
+        drivers.retain(|driver| self.driver(driver).is_ours());
+        drivers.sort();
+        Ok(drivers)
+    }
+
     /// Makes this process the only `wasmount` that changes the directory, until the value is
     /// dropped. `waiting` is called once if another has to finish first.
     pub fn lock(&self, waiting: impl FnOnce()) -> Result<Lock> {

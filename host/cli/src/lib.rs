@@ -15,10 +15,12 @@ pub mod inspect;
 pub mod install;
 pub mod layout;
 pub mod list;
+pub mod log;
 pub mod output;
 pub mod receipt;
 pub mod remove;
 pub mod stage;
+pub mod time;
 pub mod uninstall;
 pub mod usage;
 
@@ -37,5 +39,6 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
         Command::List(arguments) => list::run(arguments, output),
         Command::Grants(Grants::Check(arguments)) => grants::check(arguments, output),
         Command::Call(arguments) => match call::run(arguments)? {},
+        Command::Log(arguments) => log::run(arguments, output),
     }
 }

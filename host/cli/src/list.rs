@@ -41,7 +41,8 @@ struct Installed {
 /// Prints a line for each driver.
 pub fn run(arguments: &arguments::List, output: &mut Output<'_>) -> Result<()> {
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let drivers = installed(&plugins)?;
+    let drivers: Vec<Installed> =
+        plugins.drivers()?.iter().map(|driver| examine(&plugins, driver)).collect();
     if arguments.json {
         return output.json(&Document { plugin_dir: plugins.path(), drivers: &drivers });
     }
@@ -54,19 +55,6 @@ pub fn run(arguments: &arguments::List, output: &mut Output<'_>) -> Result<()> {
     let mut table = vec![head];
     table.extend(rows.iter().map(|row| row.each_ref().map(String::as_str)));
     output.text(&columns(&table))
-}
-
-fn installed(plugins: &PluginDir) -> Result<Vec<Installed>> {
-    let reading = || format!("reading {}", plugins.path().display());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(plugins.path()).with_context(reading)? {
-        let name = entry.with_context(reading)?.file_name();
-        // kubelet takes a directory without a tilde for a driver too; wasmount makes none.
-        names.extend(name.to_str().and_then(|name| name.parse::<DriverName>().ok()));
-    }
-    names.sort();
-    let ours = |driver: &DriverName| plugins.driver(driver).is_ours();
-    Ok(names.iter().filter(|driver| ours(driver)).map(|driver| examine(plugins, driver)).collect())
 }
 
 fn examine(plugins: &PluginDir, driver: &DriverName) -> Installed {

@@ -38,9 +38,16 @@ fn main() -> ExitCode {
     };
     match wasmount_cli::run(&arguments, &mut Output { out: &mut out, err: &mut err }) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough, as in `wasmount log | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(err, "wasmount: {error:#}");
             ExitCode::from(FAILED)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

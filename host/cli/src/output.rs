@@ -46,6 +46,16 @@ impl Output<'_> {
     }
 }
 
+/// Text that somebody else wrote, with what would move a terminal's cursor, colour its text or
+/// turn its direction written as `\u{1b}` is.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if wasmount_pack::deceives(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// Lays out rows in columns, as wide as their widest cell and two spaces apart.
 pub fn columns<const N: usize>(rows: &[[&str; N]]) -> String {
     let width = |column: usize| {
@@ -92,4 +102,20 @@ pub fn wrap<'a>(
         first = false;
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printable_stays() {
+        for (text, shown) in [
+            ("pv-1, größer", "pv-1, größer"),
+            ("a\u{1b}[2Jb\r\nc\u{9b}d\u{7f}", "a\\u{1b}[2Jb\\r\\nc\\u{9b}d\\u{7f}"),
+            ("a\u{202e}b\u{200b}", "a\\u{202e}b\\u{200b}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use wasmount_core::bundle::Receipt;
@@ -15,6 +15,7 @@ use wasmount_core::guest::engine::WASMTIME_VERSION;
 
 use crate::arguments;
 use crate::component::Component;
+use crate::time::rfc3339;
 
 /// What the receipt is about.
 pub struct Contents<'a> {
@@ -100,44 +101,5 @@ fn user() -> String {
     match fs::read_to_string("/proc/self/loginuid") {
         Ok(login) if login != NOT_LOGGED_IN => format!("uid {user}, logged in as uid {login}"),
         _ => format!("uid {user}"),
-    }
-}
-
-/// A time as RFC 3339 has it, in UTC and to the second.
-fn rfc3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, seconds) = (seconds / 86_400, seconds % 86_400);
-    // Days are counted from 1 March of the year 0, so that a leap day is the last of its year;
-    // 400 years have 146,097 days. After H. Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = 400 * era + year + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn times() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_795_247_999, "2026-11-21T07:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
-        }
     }
 }

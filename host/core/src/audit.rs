@@ -19,7 +19,8 @@ use crate::bundle::receipt::sha256_hex;
 
 /// The file is renamed to `.1`, and that to `.2` … `.4`, when it would grow past this.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-const KEPT: u32 = 4;
+/// How many files are kept besides the one that is written to.
+pub const KEPT: u32 = 4;
 
 /// A line is bounded by what is in it: a message of 4 KiB and a request, whose texts the decision
 /// bounds, in JSON. What is longer all the same loses its fields.

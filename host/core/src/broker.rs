@@ -108,15 +108,17 @@ fn serve(
     crash::arm(&bundle.receipt.run_dir);
     let audit = audit.insert(Audit::new(&bundle.receipt.log_dir, &bundle.driver.tilde()));
     let result = attempt(operation, arguments, link, &bundle, audit, guest, &mut exit);
-    audit.line(
-        "reply",
-        match &result {
-            Ok(reply) => json!({ "status": reply.status() }),
-            Err(failure) => json!({
-                "status": "Failure", "code": failure.code, "reason": failure.reason, "message": failure.message,
-            }),
-        },
-    );
+    let mut line = match &result {
+        Ok(reply) => json!({ "status": reply.status() }),
+        Err(failure) => json!({
+            "status": "Failure", "code": failure.code, "reason": failure.reason, "message": failure.message,
+        }),
+    };
+    // A call that could not be read has no line of its own. The process is the one that kubelet
+    // started and waits for.
+    line["operation"] = json!(operation.name());
+    line["process"] = json!(rustix::process::getppid().map(|process| process.as_raw_nonzero()));
+    audit.line("reply", line);
     let reply = result
         .unwrap_or_else(|failure| Reply::failure(Some(&bundle.driver), Some(operation), &failure));
     (reply, exit)

@@ -50,7 +50,7 @@ pub(crate) fn printable(text: &str, most: usize) -> String {
 /// Whether a character is shown as something else than itself: a control character, or one that
 /// is invisible or changes the direction of what stands around it (Unicode's bidirectional formatting and
 /// zero-width characters).
-pub(crate) fn deceives(c: char) -> bool {
+pub fn deceives(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

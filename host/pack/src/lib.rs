@@ -19,7 +19,7 @@ use std::path::Path;
 pub use capability::Capability;
 pub use cargo::BuildOptions;
 pub use component::pack;
-pub use error::{Error, Result};
+pub use error::{Error, Result, deceives};
 pub use inspect::{Import, Inspection, MAX_COMPONENT, inspect};
 pub use manifest::{Ask, Manifest};
 pub use surface::Interface;

@@ -1,0 +1,188 @@
+//! `wasmount log`: what drivers were asked, what was decided and done, from their audit logs.
+//!
+//! It reads and changes nothing. A line that is torn, or nobody knows whose, is told of and
+//! skipped: a log is read most eagerly after something went wrong.
+
+mod files;
+mod line;
+mod story;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use wasmount_core::bundle::Bundle;
+use wasmount_core::call::DriverName;
+
+use crate::arguments;
+use crate::layout::PluginDir;
+use crate::output::Output;
+use files::{Files, Skipped};
+use line::Line;
+use story::Story;
+
+/// How often a log that is followed is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Shows what is asked for; with `--follow`, until somebody stops it.
+pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
+    let mut logs = find(arguments)?;
+    let with_driver = logs.len() > 1;
+    let mut told = Vec::new();
+    for log in &mut logs {
+        told.append(&mut log.read(output)?);
+        if !arguments.follow {
+            told.extend(log.open.drain().map(|(_, story)| story));
+            warn(log.files.unfinished(), output);
+        }
+    }
+    told.retain(|story| wanted(arguments, story));
+    told.sort_by_key(Story::began);
+    if let (Some(id), true) = (&arguments.call, told.is_empty()) {
+        bail!("no call whose id begins with {id} is in the log; `wasmount log` shows which are");
+    }
+    show(arguments, &told, with_driver, output)?;
+    if !arguments.follow {
+        return Ok(());
+    }
+    loop {
+        std::thread::sleep(LOOK);
+        for log in &mut logs {
+            let mut ended = log.read(output)?;
+            ended.retain(|story| wanted(arguments, story));
+            show(arguments, &ended, with_driver, output)?;
+        }
+    }
+}
+
+/// One driver's log, while it is read.
+struct Log {
+    driver: DriverName,
+    files: Files,
+    /// The calls that have not ended, by their ids.
+    open: HashMap<String, Story>,
+}
+
+impl Log {
+    fn new(driver: DriverName, directory: &std::path::Path) -> Self {
+        let files = Files::new(directory.join(format!("{}.jsonl", driver.tilde())));
+        Self { driver, files, open: HashMap::new() }
+    }
+
+    /// Reads on. Returns the calls that have ended.
+    fn read(&mut self, output: &mut Output<'_>) -> Result<Vec<Story>> {
+        let mut ended = Vec::new();
+        let (open, driver) = (&mut self.open, &self.driver);
+        let mut take = |line: Line| {
+            let id = line.call.clone();
+            let story = open.entry(id.clone());
+            let story =
+                story.or_insert_with(|| Story { driver: driver.clone(), lines: Vec::new() });
+            story.lines.push(line);
+            if story.has_ended() {
+                ended.extend(open.remove(&id));
+            }
+        };
+        warn(self.files.read(&mut take)?, output);
+        Ok(ended)
+    }
+}
+
+/// The logs that are meant: those of the drivers that are installed, unless a directory is named.
+fn find(arguments: &arguments::Log) -> Result<Vec<Log>> {
+    if let Some(directory) = &arguments.log_dir {
+        let drivers = match &arguments.driver {
+            Some(driver) => vec![driver.clone()],
+            None => logged(directory)?,
+        };
+        return Ok(drivers.into_iter().map(|driver| Log::new(driver, directory)).collect());
+    }
+    let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
+    let drivers = match &arguments.driver {
+        Some(driver) => vec![driver.clone()],
+        None => plugins.drivers()?,
+    };
+    drivers
+        .into_iter()
+        .map(|driver| Ok(Log::new(driver.clone(), &log_dir(&plugins, &driver)?)))
+        .collect()
+}
+
+/// The drivers whose logs are in a directory.
+fn logged(directory: &std::path::Path) -> Result<Vec<DriverName>> {
+    let reading = || format!("reading {}", directory.display());
+    let mut drivers = Vec::new();
+    for entry in fs::read_dir(directory).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        let driver = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+        drivers.extend(driver.and_then(|driver| driver.parse::<DriverName>().ok()));
+    }
+    drivers.sort();
+    Ok(drivers)
+}
+
+/// Where an installed driver writes its log.
+fn log_dir(plugins: &PluginDir, driver: &DriverName) -> Result<PathBuf> {
+    let directory = plugins.driver(driver);
+    if !directory.is_ours() {
+        bail!(
+            "{driver} is not installed in {}: `wasmount list` shows what is; of a driver that was \
+             uninstalled, name the directory of the log with --log-dir",
+            plugins.path().display()
+        );
+    }
+    let version = directory.current_version().ok().flatten();
+    let receipt = version
+        .with_context(|| format!("{} leads nowhere", directory.current().display()))
+        .and_then(|version| Ok(Bundle::read_at(&directory.version(&version))?.receipt));
+    let receipt = receipt.context(
+        "nothing tells where the driver's log is; name the directory with --log-dir \
+         (/var/log/wasmount unless it was installed otherwise)",
+    )?;
+    Ok(receipt.log_dir)
+}
+
+fn wanted(arguments: &arguments::Log, story: &Story) -> bool {
+    let is =
+        |wanted: Option<&str>, field| wanted.is_none_or(|text| story.about(field) == Some(text));
+    is(arguments.volume.as_deref(), "volume")
+        && is(arguments.operation.map(|operation| operation.name()), "operation")
+        && (!arguments.failed || story.failed())
+        && arguments.since.is_none_or(|since| story.began() >= since)
+        && arguments.call.as_ref().is_none_or(|id| story.id().starts_with(id.as_str()))
+}
+
+fn show(
+    arguments: &arguments::Log,
+    stories: &[Story],
+    with_driver: bool,
+    output: &mut Output<'_>,
+) -> Result<()> {
+    for story in stories {
+        if arguments.json {
+            for line in &story.lines {
+                output.text(&line.text)?;
+            }
+        } else if arguments.call.is_some() {
+            output.text(&story.tell())?;
+        } else {
+            output.text(&story.line(with_driver))?;
+        }
+    }
+    Ok(())
+}
+
+fn warn(skipped: Vec<Skipped>, output: &mut Output<'_>) {
+    for Skipped { path, first, count } in skipped {
+        let path = path.display();
+        output.warn(&match count {
+            1 => format!("line {first} of {path} is torn or somebody else's, and was skipped"),
+            _ => format!(
+                "{count} lines of {path}, the first of them line {first}, are torn or somebody \
+                 else's, and were skipped"
+            ),
+        });
+    }
+}
