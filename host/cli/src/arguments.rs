@@ -35,9 +35,11 @@ pub enum Command {
     Uninstall(Uninstall),
     /// List the installed drivers and whether they are in order
     List(List),
-    /// Examine a grants file
+    /// Examine a grants file, or give it to an installed driver
     #[command(subcommand)]
     Grants(Grants),
+    /// Go back to the program that a driver had before, and keep its grants
+    Rollback(Rollback),
     /// Call an installed driver as kubelet would
     Call(Call),
     /// Show what drivers were asked, what was decided and done
@@ -128,6 +130,8 @@ pub struct List {
 pub enum Grants {
     /// Say what is wrong in a grants file, and what it lacks for a component
     Check(GrantsCheck),
+    /// Give an installed driver other grants, and change nothing else of it
+    Apply(GrantsApply),
 }
 
 /// `wasmount grants check`.
@@ -141,6 +145,40 @@ pub struct GrantsCheck {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// `wasmount grants apply`.
+#[derive(Debug, Args)]
+pub struct GrantsApply {
+    /// The driver's name
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// The grants file
+    pub file: PathBuf,
+    /// Only show what it would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+}
+
+/// `wasmount rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The driver's name
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// Go back to this version, of those that `wasmount list` shows [default: the newest that has
+    /// another program; with --with-grants, the one that was in use before]
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<String>,
+    /// Go back to the grants of that version, too
+    #[arg(long)]
+    pub with_grants: bool,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
 }
 
 /// `wasmount call`.

@@ -1,24 +1,25 @@
 //! `wasmount install`: from a component and a grants file to a driver that kubelet finds.
 //!
 //! All that can be known beforehand is found out here, where somebody is there to read it, and
-//! nothing of it on kubelet's path: whether the component fits this host, whether the files will
-//! be believed, whether the driver runs at all. How the files get to their place is `stage`'s part.
+//! nothing of it on kubelet's path: whether the component fits this host, and (in `accept`) whether
+//! the driver would work. How the files get to their place is `stage`'s part.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use wasmount_core::bundle::Bundle;
 use wasmount_core::guest::compiler::{self, Cpu};
 use wasmount_core::guest::engine::WASMTIME_VERSION;
 
+use crate::accept;
 use crate::arguments;
 use crate::component::{Component, read_at_most};
-use crate::coverage::{self, Coverage, in_short};
-use crate::grants::{self, GrantsFile};
+use crate::coverage::Coverage;
+use crate::grants::GrantsFile;
 use crate::layout::{DRIVER, PluginDir};
 use crate::output::Output;
 use crate::receipt::{self, Contents};
+use crate::report::Report;
 use crate::stage::{self, Staged, Version};
 use crate::usage;
 
@@ -65,6 +66,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
 
     let lock = plugins.lock(|| output.waiting(&plugins))?;
     refuse_to_lose_records(arguments, &plugins)?;
+    let accept = |directory: &Path| accept::version(directory, WASMTIME_VERSION);
     let staged = stage::install(&plugins, &lock, &arguments.driver, &version, &accept)?;
     drop(lock);
     report(arguments, &component, &grants, &staged, output)
@@ -152,37 +154,6 @@ fn refuse_to_lose_records(arguments: &arguments::Install, plugins: &PluginDir) -
     Ok(())
 }
 
-/// A version is put to use only if the driver will believe its files, and runs.
-fn accept(directory: &Path) -> Result<()> {
-    let what = "the driver would not work, and is not installed";
-    Bundle::open_at(directory, WASMTIME_VERSION)
-        .and_then(|bundle| bundle.verify_component())
-        .context(what)?;
-    try_init(&directory.join(DRIVER)).context(what)
-}
-
-/// Has the driver answer `init`, as kubelet will at once.
-fn try_init(driver: &Path) -> Result<()> {
-    let reply = Command::new(driver)
-        .arg("init")
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| "the driver program cannot be executed")?;
-    let status = serde_json::from_slice::<serde_json::Value>(&reply.stdout);
-    let status = status.as_ref().ok().and_then(|reply| reply["status"].as_str());
-    if status == Some("Success") && reply.stderr.is_empty() && reply.status.success() {
-        return Ok(());
-    }
-    let mut said = String::from_utf8_lossy(&reply.stdout).into_owned();
-    said.push_str(&String::from_utf8_lossy(&reply.stderr));
-    let shown: String = said.trim().chars().filter(|c| !c.is_control()).take(500).collect();
-    Err(Error::msg(if shown.is_empty() {
-        format!("the driver program answers `init` with nothing ({})", reply.status)
-    } else {
-        format!("the driver program answers `init` with: {shown}")
-    }))
-}
-
 fn report(
     arguments: &arguments::Install,
     component: &Component,
@@ -190,38 +161,25 @@ fn report(
     staged: &Staged,
     output: &mut Output<'_>,
 ) -> Result<()> {
-    for leftover in &staged.leftovers {
-        output.warn(&format!("something old could not be tidied up: {leftover}"));
-    }
     let inspection = &component.inspection;
     let (driver, manifest) = (&arguments.driver, &inspection.manifest);
-    let exports: Vec<&str> = inspection.exports.iter().map(|export| export.name()).collect();
     output.text(&match &staged.previous {
         None => format!("installed {driver}: {} {}", manifest.name, manifest.version),
         Some(_) => format!("upgraded {driver} to {} {}", manifest.name, manifest.version),
     })?;
-    output.text(&format!("  at       {}", staged.directory.display()))?;
-    output.text(&format!("  version  {}", staged.version.as_str()))?;
-    if let Some(previous) = staged.previous.as_ref().filter(|id| **id != staged.version) {
-        output.text(&format!("  before   {} (kept)", previous.as_str()))?;
-    }
-    output.text(&format!("  exports  {}", exports.join(", ")))?;
-    output.text(&format!("  asks     {}", in_short(&coverage::asked(inspection))))?;
-    output.text(&format!("  granted  {}", in_short(&coverage::given(&file.grants))))?;
+    let report = Report { inspection, grants: &file.grants, staged };
+    report.print(output)?;
     if staged.previous.is_some() && arguments.grants.is_none() {
         output.warn("it was installed without --grants: what it was granted before is no more");
     }
-    let coverage = Coverage::of(inspection, &file.grants);
-    if arguments.grants.is_none() && !coverage.missing.is_empty() {
+    if arguments.grants.is_none() && !Coverage::of(inspection, &file.grants).missing.is_empty() {
         let component = arguments.file.display();
         return output.text(&format!(
             "next: see `wasmount inspect {component}`, write what it may do into a file, and \
              install again with --grants FILE"
         ));
     }
-    if !coverage.missing.is_empty() {
-        output.warn(&grants::describe_missing(&coverage));
-    }
+    report.warn(output);
     let plugin_dir = match &arguments.plugin_dir {
         Some(path) => format!("--plugin-dir {} ", path.display()),
         None => String::new(),

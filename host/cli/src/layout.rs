@@ -173,6 +173,20 @@ impl DriverDir {
         }
     }
 
+    /// All versions but one, the last that was put there first.
+    pub fn versions_but(&self, present: &VersionId) -> io::Result<Vec<VersionId>> {
+        let mut versions = Vec::new();
+        for entry in fs::read_dir(self.versions())? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(VersionId::from_directory);
+            if let Some(id) = id.filter(|id| id != present) {
+                versions.push((entry.metadata()?.modified()?, id));
+            }
+        }
+        versions.sort_by(|a, b| b.cmp(a));
+        Ok(versions.into_iter().map(|(_, id)| id).collect())
+    }
+
     /// Whether `wasmount install` made this directory: it holds versions.
     pub fn is_ours(&self) -> bool {
         fs::symlink_metadata(self.versions()).is_ok_and(|metadata| metadata.is_dir())

@@ -5,20 +5,26 @@
 //! (what a component asks for, held against what it is granted). kubelet's calls are no business
 //! of this crate: it decides nothing about them.
 
+pub mod accept;
+pub mod apply;
 pub mod arguments;
 pub mod build;
 pub mod call;
+pub mod changes;
 pub mod component;
 pub mod coverage;
 pub mod grants;
 pub mod inspect;
 pub mod install;
+pub mod installed;
 pub mod layout;
 pub mod list;
 pub mod log;
 pub mod output;
 pub mod receipt;
 pub mod remove;
+pub mod report;
+pub mod rollback;
 pub mod stage;
 pub mod time;
 pub mod uninstall;
@@ -38,6 +44,8 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
         Command::Uninstall(arguments) => uninstall::run(arguments, output),
         Command::List(arguments) => list::run(arguments, output),
         Command::Grants(Grants::Check(arguments)) => grants::check(arguments, output),
+        Command::Grants(Grants::Apply(arguments)) => apply::run(arguments, output),
+        Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => match call::run(arguments)? {},
         Command::Log(arguments) => log::run(arguments, output),
     }

@@ -1,17 +1,17 @@
-//! `wasmount list`: what is installed, and whether kubelet could use it now. It changes nothing
+//! `wasmount list`: what is installed, whether kubelet could use it now, and what is kept to go
+//! back to. It changes nothing
 //! and needs no privilege, since a driver's directory can be read by everybody.
 
-use std::fs::{self, File};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Serialize;
-use wasmount_core::bundle::{Bundle, GRANTS, IMAGE, receipt};
+use wasmount_core::bundle::Bundle;
 use wasmount_core::call::DriverName;
-use wasmount_core::grants::Grants;
 
 use crate::arguments;
-use crate::layout::{self, DRIVER, DriverDir, PluginDir};
+use crate::installed;
+use crate::layout::{DriverDir, PluginDir, VersionId};
 use crate::output::{Output, columns};
 
 /// The JSON document.
@@ -36,6 +36,20 @@ struct Installed {
     ok: bool,
     /// What is wrong, and what to do.
     problem: Option<String>,
+    /// What can be gone back to, newest first.
+    kept: Vec<Kept>,
+}
+
+/// A version that is not in use.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Kept {
+    version: String,
+    component: String,
+    component_version: String,
+    exports: Vec<String>,
+    wasmtime: String,
+    installed_at: String,
 }
 
 /// Prints a line for each driver.
@@ -50,7 +64,7 @@ pub fn run(arguments: &arguments::List, output: &mut Output<'_>) -> Result<()> {
         let path = plugins.path().display();
         return output.text(&format!("no driver in {path} was installed by wasmount"));
     }
-    let rows: Vec<[String; 6]> = drivers.iter().map(Installed::row).collect();
+    let rows: Vec<[String; 6]> = drivers.iter().flat_map(Installed::rows).collect();
     let head = ["DRIVER", "COMPONENT", "EXPORTS", "VERSION", "WASMTIME", "HEALTH"];
     let mut table = vec![head];
     table.extend(rows.iter().map(|row| row.each_ref().map(String::as_str)));
@@ -59,7 +73,7 @@ pub fn run(arguments: &arguments::List, output: &mut Output<'_>) -> Result<()> {
 
 fn examine(plugins: &PluginDir, driver: &DriverName) -> Installed {
     let directory = plugins.driver(driver);
-    let mut installed = Installed {
+    let mut listed = Installed {
         driver: driver.to_string(),
         component: None,
         component_version: None,
@@ -69,80 +83,71 @@ fn examine(plugins: &PluginDir, driver: &DriverName) -> Installed {
         installed_at: None,
         ok: false,
         problem: None,
+        kept: Vec::new(),
     };
-    let verdict = check_links(&directory).and_then(|version| {
-        installed.version = Some(version.as_str().to_owned());
+    let verdict = installed::current(&directory).and_then(|version| {
+        listed.kept = kept(&directory, &version);
+        listed.version = Some(version.as_str().to_owned());
         let path = directory.version(&version);
         // What the receipt says is shown even if the driver would not believe it any more.
         let receipt = Bundle::read_at(&path)?.receipt;
-        installed.component = Some(receipt.component.name);
-        installed.component_version = Some(receipt.component.version);
-        installed.exports = receipt.exports;
-        installed.installed_at = Some(receipt.installed_at);
-        installed.wasmtime = Some(receipt.wasmtime_version.clone());
-        check_version(&path, &receipt.wasmtime_version)
+        listed.component = Some(receipt.component.name);
+        listed.component_version = Some(receipt.component.version);
+        listed.exports = receipt.exports;
+        listed.installed_at = Some(receipt.installed_at);
+        listed.wasmtime = Some(receipt.wasmtime_version.clone());
+        installed::check(&path, &receipt.wasmtime_version)
     });
     match verdict {
-        Ok(()) => installed.ok = true,
-        Err(error) => installed.problem = Some(format!("{error:#}")),
+        Ok(()) => listed.ok = true,
+        Err(error) => listed.problem = Some(format!("{error:#}")),
     }
-    installed
+    listed
 }
 
-fn check_links(directory: &DriverDir) -> Result<layout::VersionId> {
-    let remedy = "install the driver again, or uninstall it";
-    let executable = directory.executable();
-    let target = fs::read_link(&executable).ok();
-    if target.as_deref() != Some(Path::new(layout::EXECUTABLE_TARGET)) {
-        let target = layout::EXECUTABLE_TARGET;
-        anyhow::bail!("{} is not a link to {target}; {remedy}", executable.display());
-    }
-    let current = directory.current_version().ok().flatten();
-    current.with_context(|| {
-        format!("{} is not a link to a version; {remedy}", directory.current().display())
-    })
-}
-
-/// Everything that the driver would look at, and its program besides. The engine is the one that
-/// was installed with it, which need not be the one that this program has.
-fn check_version(path: &Path, engine: &str) -> Result<()> {
-    let bundle = Bundle::open_at(path, engine)?;
-    bundle.verify_component()?;
-    Grants::parse(&bundle.grants_text)
-        .with_context(|| format!("{} cannot be used", path.join(GRANTS).display()))?;
-    let (image, _) = bundle.image()?;
-    same(&path.join(IMAGE), image, &bundle.receipt.digests.image)?;
-    let driver = path.join(DRIVER);
-    let program = File::open(&driver).with_context(|| format!("reading {}", driver.display()))?;
-    same(&driver, program, &bundle.receipt.digests.driver)
-}
-
-fn same(path: &Path, file: File, expected: &str) -> Result<()> {
-    let digest = receipt::digest_of(file).with_context(|| format!("reading {}", path.display()))?;
-    if digest != expected {
-        anyhow::bail!(
-            "{} was changed after installation; install the driver again",
-            path.display()
-        );
-    }
-    Ok(())
+/// Those that cannot be read can be gone back to by nobody, and are not shown.
+fn kept(directory: &DriverDir, present: &VersionId) -> Vec<Kept> {
+    let versions = directory.versions_but(present).unwrap_or_default();
+    let kept = versions.iter().filter_map(|id| {
+        let receipt = Bundle::read_at(&directory.version(id)).ok()?.receipt;
+        Some(Kept {
+            version: id.as_str().to_owned(),
+            component: receipt.component.name,
+            component_version: receipt.component.version,
+            exports: receipt.exports,
+            wasmtime: receipt.wasmtime_version,
+            installed_at: receipt.installed_at,
+        })
+    });
+    kept.collect()
 }
 
 impl Installed {
-    fn row(&self) -> [String; 6] {
+    fn rows(&self) -> Vec<[String; 6]> {
         let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
         let component = match (&self.component, &self.component_version) {
             (Some(name), Some(version)) => format!("{name} {version}"),
             _ => "?".to_owned(),
         };
         let exports = if self.exports.is_empty() { "?".to_owned() } else { self.exports.join(",") };
-        [
+        let mut rows = vec![[
             self.driver.clone(),
             component,
             exports,
             or_unknown(&self.version),
             or_unknown(&self.wasmtime),
             self.problem.clone().unwrap_or_else(|| "ok".to_owned()),
-        ]
+        ]];
+        rows.extend(self.kept.iter().map(|kept| {
+            [
+                String::new(),
+                format!("{} {}", kept.component, kept.component_version),
+                kept.exports.join(","),
+                kept.version.clone(),
+                kept.wasmtime.clone(),
+                format!("kept, installed {}", kept.installed_at),
+            ]
+        }));
+        rows
     }
 }

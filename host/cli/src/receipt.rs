@@ -73,13 +73,47 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
         installed_by: user(),
         installed_at: rfc3339(SystemTime::now()),
     };
+    checked(&receipt)
+}
+
+/// What the receipt is about of a version that is installed again with something changed.
+pub struct Renewed<'a> {
+    /// The receipt of the program.
+    pub program: &'a Receipt,
+    /// The receipt that holds now: directories and node name are the node's, not the program's.
+    pub present: &'a Receipt,
+    /// The text of the grants file.
+    pub grants: &'a str,
+    /// Where it came from.
+    pub grants_source: String,
+}
+
+/// Writes the receipt of a version that is installed again.
+pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
+    let Renewed { program, present, grants, grants_source } = renewed;
+    let mut receipt = Receipt {
+        kubelet_root: present.kubelet_root.clone(),
+        data_dir: present.data_dir.clone(),
+        run_dir: present.run_dir.clone(),
+        log_dir: present.log_dir.clone(),
+        node_name: present.node_name.clone(),
+        grants_source: grants_source.clone(),
+        installed_by: user(),
+        installed_at: rfc3339(SystemTime::now()),
+        ..(*program).clone()
+    };
+    receipt.digests.grants = receipt::digest(grants.as_bytes());
+    checked(&receipt)
+}
+
+fn checked(receipt: &Receipt) -> Result<Vec<u8>> {
     let bytes = receipt.to_bytes();
     Receipt::parse(&bytes).context("writing the receipt")?;
     Ok(bytes)
 }
 
 /// Where a file came from, as a text.
-fn origin(path: &Path) -> String {
+pub fn origin(path: &Path) -> String {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     path.display().to_string()
 }

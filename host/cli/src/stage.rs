@@ -8,10 +8,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, RECEIPT};
+use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, RECEIPT, Receipt};
 use wasmount_core::call::DriverName;
 
 use crate::layout::{self, DriverDir, Lock, PluginDir, VersionId};
@@ -194,23 +193,24 @@ fn place_version(aside: &Path, directory: &Path) -> Result<()> {
     remove::version(aside).with_context(what)
 }
 
-/// Removes all versions but the one in use, the one before it, and the newest others, up to
-/// [`KEPT_VERSIONS`]. Returns what could not be removed.
+/// Removes all versions but the one in use, the one before it, and, up to [`KEPT_VERSIONS`], the
+/// newest others: first those with another program, since a change of the grants must not take
+/// away what an upgrade is rolled back to. Returns what could not be removed.
 fn prune(driver: &DriverDir, current: &VersionId, previous: Option<&VersionId>) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(driver.versions()) else {
+    let Ok(mut others) = driver.versions_but(current) else {
         return Vec::new();
     };
-    let mut others: Vec<(bool, SystemTime, PathBuf)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let id = VersionId::from_directory(entry.file_name().to_str()?)?;
-            let written = entry.metadata().ok()?.modified().ok()?;
-            (id != *current).then(|| (Some(&id) == previous, written, entry.path()))
-        })
-        .collect();
-    others.sort_by_key(|other| std::cmp::Reverse((other.0, other.1)));
-    let removed = others.iter().skip(KEPT_VERSIONS).map(|(_, _, path)| remove::version(path));
+    let in_use = program(&driver.version(current));
+    others.sort_by_cached_key(|id| (Some(id) != previous, program(&driver.version(id)) == in_use));
+    let removed = others.iter().skip(KEPT_VERSIONS).map(|id| remove::version(&driver.version(id)));
     removed.filter_map(|result| result.err().map(|error| format!("{error:#}"))).collect()
+}
+
+/// Which program a version has, by the digests of driver and component; none if its receipt
+/// cannot be read.
+pub fn program(version: &Path) -> Option<[String; 2]> {
+    let receipt = Receipt::parse(&fs::read(version.join(RECEIPT)).ok()?).ok()?;
+    Some([receipt.digests.driver, receipt.digests.component])
 }
 
 fn current_target(id: &VersionId) -> PathBuf {

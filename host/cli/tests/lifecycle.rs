@@ -3,96 +3,16 @@
 //! works is for the end-to-end tests.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::PathBuf;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result};
-use tempfile::TempDir;
-use wit_component::{StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{ManglingAndAbi, Resolve};
 
-/// A driver that answers `init`, and one that is none.
-const DRIVER: &str =
-    "#!/bin/sh\necho '{\"status\":\"Success\",\"capabilities\":{\"attach\":false}}'\n";
+mod node;
+
+use node::{Node, component};
+
+/// A program that is no driver.
 const NO_DRIVER: &str = "#!/bin/sh\necho hello\n";
-
-/// A node's directories.
-struct Node(TempDir);
-
-impl Node {
-    /// None, after a notice, for a user who is not root.
-    fn new() -> Result<Option<Self>> {
-        if !rustix::process::geteuid().is_root() {
-            let ci = std::env::var("CI").as_deref() == Ok("true");
-            assert!(!ci, "under CI the tests run as root");
-            #[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
-            {
-                eprintln!("notice: skipped: needs root");
-            }
-            return Ok(None);
-        }
-        let node = Self(tempfile::tempdir()?);
-        fs::set_permissions(node.0.path(), fs::Permissions::from_mode(0o755))?;
-        fs::DirBuilder::new().mode(0o755).create(node.path("plugins"))?;
-        fs::write(node.path("disk.wasm"), component("import wasmount:driver/state@0.1.0;")?)?;
-        fs::write(node.path("driver"), DRIVER)?;
-        fs::write(node.path("grants.toml"), "version = 1\n[state]\n")?;
-        Ok(Some(node))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Runs `wasmount` and returns what it prints and says, `$NODE` for the node's directory,
-    /// with its exit code.
-    fn run(&self, arguments: &[&str]) -> Result<(String, String, Option<i32>)> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmount"));
-        command.args(arguments).args(["--plugin-dir", "plugins"]).current_dir(self.0.path());
-        let output = command.output()?;
-        let root = fs::canonicalize(self.0.path())?;
-        let root = root.to_str().context("a path in UTF-8")?;
-        let text = |bytes| String::from_utf8(bytes).map(|text| text.replace(root, "$NODE"));
-        Ok((text(output.stdout)?, text(output.stderr)?, output.status.code()))
-    }
-
-    fn install(&self, more: &[&str]) -> Result<(String, String, Option<i32>)> {
-        let data = self.path("data");
-        let data = data.to_str().context("a path in UTF-8")?;
-        let mut arguments = vec!["install", "disk.wasm", "--driver", "example.com/disk"];
-        arguments.extend(["--node-name", "node-1", "--driver-binary", "driver"]);
-        if !more.contains(&"--data-dir") {
-            arguments.extend(["--data-dir", data]);
-        }
-        arguments.extend(more);
-        self.run(&arguments)
-    }
-
-    /// The version that is in use.
-    fn version(&self) -> Result<String> {
-        let target = fs::read_link(self.path("plugins/example.com~disk/current"))?;
-        let name = target.file_name().and_then(|name| name.to_str()).context("a name")?;
-        Ok(name.trim_start_matches('.').to_owned())
-    }
-}
-
-/// A component with the exports of a volume and these imports.
-fn component(imports: &str) -> Result<Vec<u8>> {
-    let mut resolve = Resolve::default();
-    resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"))?;
-    resolve.push_str("x.wit", "package other:thing@0.2.0;\ninterface api { call: func(); }")?;
-    let world = format!(
-        "package test:test;\nworld test {{ {imports} export wasmount:driver/volume@0.1.0; }}"
-    );
-    let package = resolve.push_str("test.wit", &world)?;
-    let world = resolve.packages[package].worlds["test"];
-    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
-    let manifest = "name = \"disk\"\nversion = \"1.0\"\ndescription = \"a disk\"\n\
-                    [[asks]]\ncapability = \"state\"\nreason = \"to remember\"\n";
-    Ok(wasmount_pack::pack(&module, &wasmount_pack::Manifest::parse(manifest)?)?)
-}
 
 #[test]
 fn from_installation_to_uninstallation() -> Result<()> {
@@ -122,8 +42,12 @@ fn from_installation_to_uninstallation() -> Result<()> {
 
     let head = "DRIVER            COMPONENT  EXPORTS  VERSION           WASMTIME  HEALTH\n\
                 example.com/disk  disk 1.0   volume  ";
-    let listed = format!("{head} {second}  48.0.8    ok\n");
-    assert_eq!(node.run(&["list"])?, (listed, String::new(), Some(0)));
+    let kept =
+        format!("                  disk 1.0   volume   {first}  48.0.8    kept, installed $TIME");
+    let listed = format!("{head} {second}  48.0.8    ok\n{kept}\n");
+    let (mut list, said, code) = node.run(&["list"])?;
+    list.replace_range(list.len() - 21..list.len() - 1, "$TIME");
+    assert_eq!((list, said.as_str(), code), (listed, "", Some(0)));
     for file in ["wasmount-driver", "component.cwasm", "component.wasm", "grants.toml"] {
         let path = node.path("plugins/example.com~disk/current").join(file);
         let (whole, mut changed) = (fs::read(&path)?, fs::read(&path)?);
@@ -176,7 +100,10 @@ fn what_would_not_work_is_not_installed() -> Result<()> {
     fs::write(node.path("no-driver"), NO_DRIVER)?;
     fs::write(node.path("text"), "no program\n")?;
     fs::write(node.path("bad.toml"), "version = 2\n")?;
-    fs::write(node.path("foreign.wasm"), component("import other:thing/api@0.2.0;")?)?;
+    fs::write(
+        node.path("foreign.wasm"),
+        component("disk", "1.0", "import other:thing/api@0.2.0;")?,
+    )?;
     let would_not = "the driver would not work, and is not installed: ";
     let foreign = "the component cannot run here: it imports other:thing/api@0.2.0#call; build it \
                    with wasmount's guest-sdk for wasm32-unknown-unknown";
