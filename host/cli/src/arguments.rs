@@ -44,6 +44,8 @@ pub enum Command {
     Call(Call),
     /// Show what drivers were asked, what was decided and done
     Log(Log),
+    /// Look for what is wrong on this node and in its drivers, and say what to do
+    Doctor(Doctor),
 }
 
 /// `wasmount build`.
@@ -229,6 +231,20 @@ pub struct Log {
     /// Where the audit log is, of drivers that are no longer installed
     #[arg(long, value_name = "DIR", conflicts_with = "plugin_dir")]
     pub log_dir: Option<PathBuf>,
+}
+
+/// `wasmount doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The driver's name; without it, all drivers
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: Option<DriverName>,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn driver_name(text: &str) -> Result<DriverName, String> {

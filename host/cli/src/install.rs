@@ -83,7 +83,8 @@ pub fn require_root(command: &str) -> Result<()> {
     Ok(())
 }
 
-fn require_kernel(release: &str) -> Result<()> {
+/// Fails for a kernel that is too old.
+pub fn require_kernel(release: &str) -> Result<()> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     let version = numbers.next().and_then(Result::ok).zip(numbers.next().and_then(Result::ok));
     // One whose name says nothing is given the benefit of the doubt.

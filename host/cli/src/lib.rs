@@ -13,11 +13,13 @@ pub mod call;
 pub mod changes;
 pub mod component;
 pub mod coverage;
+pub mod doctor;
 pub mod grants;
 pub mod inspect;
 pub mod install;
 pub mod installed;
 pub mod layout;
+pub mod leftovers;
 pub mod list;
 pub mod log;
 pub mod output;
@@ -47,6 +49,7 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
         Command::Grants(Grants::Apply(arguments)) => apply::run(arguments, output),
         Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => match call::run(arguments)? {},
+        Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Log(arguments) => log::run(arguments, output),
     }
 }

@@ -14,7 +14,7 @@ use wasmount_core::journal::record::VolumeRecord;
 use crate::layout::{self, DriverDir};
 
 /// Where, in a driver's data directory, the records are.
-const VOLUMES: &str = "volumes";
+pub const VOLUMES: &str = "volumes";
 
 /// A volume that is in use, and how.
 #[derive(Debug, PartialEq, Eq)]

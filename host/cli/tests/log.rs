@@ -26,7 +26,7 @@ torn {"v":1,
 
 const A1B2: &str = "2026-11-21T07:59:59.001Z  a1b2  mountdevice    pv-1                     25 ms  Failure [grant:filesystems]\n";
 const C3D4: &str =
-    "2026-11-21T07:59:59.004Z  c3d4  unmount        pv-2                   5.00 ms  Success\n";
+    "2026-11-21T07:59:59.004Z  c3d4  unmount        pv-2                      5 ms  Success\n";
 const E5F6: &str = "2026-11-21T08:00:00.500Z  e5f6  mount          -                            -  Failure [path]\n";
 const N0708: &str = "2026-11-21T08:00:01.250Z  0708  attach         pv\\u{1b}[31m                 -  no reply on record: it is still running, or was killed\n";
 
@@ -80,10 +80,10 @@ fn all_of_one_call() -> Result<()> {
                  volume     pv-1\n  \
                  target     /k/pv-1\n  \
                  access     read-write\n  \
-                 began      2026-11-21T07:59:59.001Z\n   \
-                 0.00 ms  the host has read the call\n   \
-                 2.00 ms  images.open name=\"pv-1.img\": allowed, 0.12 ms\n   \
-                 4.00 ms  the component says (warn): odd \\u{1b}[2Jtext\n     \
+                 began      2026-11-21T07:59:59.001Z\n      \
+                 0 ms  the host has read the call\n      \
+                 2 ms  images.open name=\"pv-1.img\": allowed, 0.12 ms\n      \
+                 4 ms  the component says (warn): odd \\u{1b}[2Jtext\n     \
                  12 ms  filesystems.format device=0 fs_type=\"ext4\\u{9b}\": refused \
                  [grant:filesystems], 0.01 ms\n            \
                  not granted;\\nadd it\n     \

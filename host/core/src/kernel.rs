@@ -56,6 +56,7 @@ pub mod images;
 pub mod loopdev;
 pub mod mounts;
 mod raw;
+pub mod requirements;
 pub mod superblocks;
 pub mod target;
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Story {
             let _ = write!(text, "{:<28}  ", self.driver.slash());
         }
         let (operation, volume) = (shown("operation"), shown("volume"));
-        let took = self.took().map_or_else(|| "-".to_owned(), milliseconds);
+        let took = self.took().map_or_else(|| "-".to_owned(), whole);
         let _ =
             write!(text, "{}  {operation:<13}  {volume:<20}  {took:>8}  ", printable(self.id()));
         text.push_str(&self.outcome());
@@ -81,7 +81,7 @@ impl Story {
             let since = line.time().duration_since(self.began()).unwrap_or_default();
             let mut told = tell(line).into_iter();
             if let Some(first) = told.next() {
-                let _ = writeln!(text, "{:>10}  {first}", milliseconds(since));
+                let _ = writeln!(text, "{:>10}  {first}", whole(since));
             }
             for more in told {
                 let _ = writeln!(text, "{:>10}  {more}", "");
@@ -134,8 +134,8 @@ fn tell(line: &Line) -> Vec<String> {
                 decision.push_str(", failed");
             }
             let took = line.fields.get("us").and_then(Value::as_u64).unwrap_or_default();
-            let took = milliseconds(Duration::from_micros(took));
-            format!("{request}: {decision}{reason}, {took}")
+            let took = Duration::from_micros(took);
+            format!("{request}: {decision}{reason}, {:.2} ms", took.as_secs_f64() * 1_000.0)
         }
         "log" => {
             let level = line.text_of("level").map(printable).unwrap_or_default();
@@ -163,10 +163,7 @@ fn described(fields: &Map<String, Value>, name: &str) -> String {
     text
 }
 
-/// A duration as people compare them: whole milliseconds once there are some.
-fn milliseconds(time: Duration) -> String {
-    match time.as_micros() {
-        us if us >= 10_000 => format!("{} ms", (us + 500) / 1_000),
-        us => format!("{}.{:02} ms", us / 1_000, us % 1_000 / 10),
-    }
+/// What lies between two times of the log, which has them to the millisecond.
+fn whole(time: Duration) -> String {
+    format!("{} ms", (time.as_micros() + 500) / 1_000)
 }

@@ -19,6 +19,24 @@ pub const WASMTIME_VERSION: &str = "48.0.8";
 /// The version in an image; our own is in it because [`config`] is part of what must be the same.
 const IMAGE_VERSION: &str = concat!("wasmount ", env!("CARGO_PKG_VERSION"), " wasmtime ", "48.0.8");
 
+/// The full version of the engine that a driver program has, as the version of the images that it
+/// can load says; none if the program is none of ours.
+pub fn version_in(program: &[u8]) -> Option<&str> {
+    const BEFORE: &[u8] = b" wasmtime ";
+    memchr::memmem::find_iter(program, BEFORE).find_map(|at| {
+        let head = program[..at].rsplit(|byte| !is_version(*byte)).next()?;
+        let ours = program[..at - head.len()].ends_with(b"wasmount ");
+        let tail = &program[at + BEFORE.len()..];
+        let length = tail.iter().position(|byte| !is_version(*byte)).unwrap_or(tail.len());
+        let text = std::str::from_utf8(&tail[..length]).ok()?;
+        ours.then_some(text)
+    })
+}
+
+fn is_version(byte: u8) -> bool {
+    byte.is_ascii_digit() || byte == b'.'
+}
+
 /// The settings of everything that makes or runs an image.
 ///
 /// One call is made for each process, so what counts is the time until that call has returned,
@@ -124,5 +142,8 @@ mod tests {
         let entry = format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"\n");
         assert!(lock.contains(&entry));
         assert!(IMAGE_VERSION.ends_with(WASMTIME_VERSION));
+        let program = format!("\0wasmtime 1.2.3 wasmount {IMAGE_VERSION}the next text");
+        assert_eq!(version_in(program.as_bytes()), Some(WASMTIME_VERSION));
+        assert_eq!(version_in(b"wasmount x wasmtime 48.0.8"), None);
     }
 }

@@ -223,9 +223,46 @@ fn backing(number: (u32, u32), info: &LoopInfo) -> Option<File> {
 /// Every loop device of this node that has the image's inode, whoever made it.
 fn users(image: &ImageFile) -> Result<Vec<(PathBuf, File)>, Failure> {
     let wanted = metadata(image)?;
+    attached(|node, file, info| {
+        let same = (info.device, info.inode) == (wanted.dev(), wanted.ino());
+        same.then_some((node, file))
+    })
+}
+
+/// A loop device that wasmount made and that stays until it is taken down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its node in /dev.
+    pub node: PathBuf,
+    /// Major and minor number.
+    pub number: (u32, u32),
+    /// The identity of its image.
+    pub identity: String,
+    /// The image's path when it was attached, as the kernel tells it.
+    pub image: PathBuf,
+}
+
+/// All such loop devices of this node, whichever driver and installation made them.
+pub fn kept() -> Result<Vec<Kept>, Failure> {
+    attached(|node, file, info| {
+        let identity = std::str::from_utf8(name(info)).ok()?;
+        let kept = info.flags & raw::LO_AUTOCLEAR == 0 && identity.starts_with("image:");
+        let number = file.metadata().ok().filter(|_| kept)?.rdev();
+        let number = (rustix::fs::major(number), rustix::fs::minor(number));
+        let backing = format!("/sys/dev/block/{}:{}/loop/backing_file", number.0, number.1);
+        let image = std::fs::read_to_string(backing).ok()?;
+        let image = PathBuf::from(image.trim_end_matches('\n'));
+        Some(Kept { node, number, identity: identity.to_owned(), image })
+    })
+}
+
+/// Goes through the loop devices that have a file, and keeps what `pick` makes of each.
+fn attached<T>(
+    mut pick: impl FnMut(PathBuf, File, &LoopInfo) -> Option<T>,
+) -> Result<Vec<T>, Failure> {
     let what = "looking for loop devices";
     let entries = std::fs::read_dir("/sys/block").map_err(|error| Failure::io(what, &error))?;
-    let mut users = Vec::new();
+    let mut picked = Vec::new();
     for (count, entry) in entries.enumerate() {
         let entry = entry.map_err(|error| Failure::io(what, &error))?;
         if count == MAX_DEVICES {
@@ -244,14 +281,12 @@ fn users(image: &ImageFile) -> Result<Vec<(PathBuf, File)>, Failure> {
             Err(error) => return Err(failed(what)(error)),
         };
         match raw::loop_status(&file) {
-            Ok(info) if (info.device, info.inode) == (wanted.dev(), wanted.ino()) => {
-                users.push((node, file))
-            }
-            Ok(_) | Err(Errno::NXIO) => {}
+            Ok(info) => picked.extend(pick(node, file, &info)),
+            Err(Errno::NXIO) => {}
             Err(error) => return Err(failed(what)(error)),
         }
     }
-    Ok(users)
+    Ok(picked)
 }
 
 fn free_device() -> Result<(PathBuf, File), Failure> {

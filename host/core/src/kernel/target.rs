@@ -149,6 +149,8 @@ pub(super) struct Entry {
     pub(super) point: PathBuf,
     pub(super) read_only: bool,
     pub(super) fs_type: String,
+    /// Whether mounts on it are seen in other mount namespaces too.
+    shared: bool,
 }
 
 /// The mount on the target, with the device number that stat shows for it.
@@ -211,6 +213,21 @@ fn by_path(parent: &OwnedFd, name: &OsStr) -> Result<Option<Entry>, Failure> {
     Ok(mountinfo()?.into_iter().rfind(|entry| entry.point == path))
 }
 
+/// A mount point of this process's mount namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountPoint {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether what is mounted beneath it is seen in other mount namespaces too.
+    pub shared: bool,
+}
+
+/// All mount points, in the order in which they were mounted.
+pub fn mount_points() -> Result<Vec<MountPoint>, Failure> {
+    let point = |entry: Entry| MountPoint { path: entry.point, shared: entry.shared };
+    Ok(mountinfo()?.into_iter().map(point).collect())
+}
+
 fn mountinfo() -> Result<Vec<Entry>, Failure> {
     let path = "/proc/thread-self/mountinfo";
     let text =
@@ -230,13 +247,19 @@ fn parse_line(line: &[u8]) -> Option<Entry> {
     let point = unescape(next()?);
     let options = next()?;
     // Any number of optional fields comes before the hyphen.
-    while next()? != b"-" {}
+    let mut shared = false;
+    loop {
+        match next()? {
+            b"-" => break,
+            field => shared |= field.starts_with(b"shared:"),
+        }
+    }
     let fs_type = text(next()?)?.to_owned();
     let _source = next()?;
     let super_options = next()?;
     let read_only =
         [options, super_options].iter().any(|list| list.split(|&b| b == b',').any(|o| o == b"ro"));
-    Some(Entry { id, device, root, point, read_only, fs_type })
+    Some(Entry { id, device, root, point, read_only, fs_type, shared })
 }
 
 fn text(field: &[u8]) -> Option<&str> {

@@ -75,6 +75,7 @@ fn mountinfo_lines() {
         point: r"/a b\040c".into(),
         read_only: true,
         fs_type: "ext4".to_owned(),
+        shared: true,
     };
     assert_eq!(parse_line(line), Some(entry));
     let odd: [&[u8]; 5] = [b"", b"x", b"1 2 3", b"1 2 0:1 / / rw", b"1 2 0:1 / / rw - ext4"];

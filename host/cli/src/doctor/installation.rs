@@ -1,0 +1,166 @@
+//! One driver's files: who could have changed them, whether somebody has, whether its program and
+//! its image belong together, and whether what it may do can be done here.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use wasmount_core::bundle::{Bundle, COMPONENT, GRANTS, IMAGE, RECEIPT, Receipt, receipt};
+use wasmount_core::grants::Grants;
+use wasmount_core::guest::engine;
+use wasmount_core::kernel::requirements;
+
+use super::finding::Findings;
+use crate::accept;
+use crate::installed;
+use crate::layout::{DRIVER, VERSION_FILES};
+
+const REINSTALL: &str = "install the driver again with `wasmount install`";
+
+/// The files of the version in use.
+pub(super) fn examine(version: &Path, found: &mut Findings) {
+    let before = found.all.len();
+    examine_permissions(version, found);
+    let receipt = match fs::read(version.join(RECEIPT)).map(|bytes| Receipt::parse(&bytes)) {
+        Ok(Ok(receipt)) => receipt,
+        Ok(Err(mistake)) => {
+            let what = format!("{} cannot be used: {mistake}", version.join(RECEIPT).display());
+            return found.error(what, "every call fails", REINSTALL);
+        }
+        // Told already.
+        Err(_) => return,
+    };
+    examine_digests(version, &receipt, found);
+    examine_engine(version, &receipt, found);
+    if let Ok(bundle) = Bundle::read_at(version)
+        && let Err(error) = Grants::parse(&bundle.grants_text)
+    {
+        found.error(
+            format!("{}: {error}", version.join(GRANTS).display()),
+            "every call fails",
+            "correct the file and give it with `wasmount grants apply`, or install again",
+        );
+    }
+    // What the driver itself would not believe, and is none of the above.
+    if found.all.len() == before
+        && let Err(error) = installed::check(version, &receipt.wasmtime_version)
+            .and_then(|()| accept::try_init(&version.join(DRIVER)))
+    {
+        found.error(
+            format!("{error:#}"),
+            "the driver answers every call with a Failure",
+            REINSTALL,
+        );
+    }
+}
+
+fn examine_permissions(version: &Path, found: &mut Findings) {
+    let driver = version.ancestors().nth(2);
+    let paths = driver.into_iter().chain(version.parent()).chain([version]).map(Path::to_owned);
+    for path in paths.chain(VERSION_FILES.map(|name| version.join(name))) {
+        let shown = path.display();
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            found.error(format!("{shown} is missing"), "every call fails", REINSTALL);
+            continue;
+        };
+        let mode = metadata.mode() & 0o7777;
+        if metadata.uid() != 0 {
+            found.error(
+                format!("{shown} belongs to user {} and not to root", metadata.uid()),
+                "the driver believes no file that is another's, and every call fails",
+                REINSTALL,
+            );
+        } else if mode & 0o022 != 0 {
+            found.error(
+                format!("{shown} can be written to by others than its owner (mode {mode:o})"),
+                "whoever can may have changed it; the driver does not believe it, and every call \
+                 fails",
+                REINSTALL,
+            );
+        }
+        let executable = path.ends_with(DRIVER) || metadata.is_dir();
+        if executable && mode & 0o111 == 0 {
+            found.error(
+                format!("{shown} is not executable (mode {mode:o})"),
+                "kubelet sees a driver that answers nothing",
+                format!("chmod 0755 {shown}"),
+            );
+        } else if mode & 0o004 == 0 {
+            found.warning(
+                format!("{shown} is not readable by everybody (mode {mode:o})"),
+                "kube-controller-manager, which is not root, cannot use the driver there",
+                format!("chmod go+r {shown}"),
+            );
+        }
+    }
+}
+
+fn examine_digests(version: &Path, receipt: &Receipt, found: &mut Findings) {
+    let digests = &receipt.digests;
+    for (name, installed) in [
+        (DRIVER, &digests.driver),
+        (COMPONENT, &digests.component),
+        (IMAGE, &digests.image),
+        (GRANTS, &digests.grants),
+    ] {
+        let path = version.join(name);
+        if let Ok(digest) = File::open(&path).and_then(receipt::digest_of)
+            && digest != *installed
+        {
+            let what = format!("{} was changed after installation", path.display());
+            let why = "the driver believes no file that was changed, and calls fail";
+            found.error(what, why, REINSTALL);
+        }
+    }
+}
+
+fn examine_engine(version: &Path, receipt: &Receipt, found: &mut Findings) {
+    let Ok(program) = fs::read(version.join(DRIVER)) else { return };
+    let compiled_by = &receipt.wasmtime_version;
+    if let Some(runs) = engine::version_in(&program).filter(|runs| runs != compiled_by) {
+        found.error(
+            format!("the image was compiled by wasmtime {compiled_by}, and the driver runs {runs}"),
+            "every call that needs the component fails",
+            REINSTALL,
+        );
+    }
+}
+
+/// What the grants let the driver do, and cannot be done on this node.
+pub(super) fn examine_needs(grants: &Grants, found: &mut Findings) {
+    for missing in grants.filesystems.iter().flat_map(requirements::missing_tools) {
+        let (what, remedy) = match missing.message.split_once("; ") {
+            Some((what, remedy)) => (what.to_owned(), remedy.to_owned()),
+            None => (missing.message, "let only root change it, or install it again".to_owned()),
+        };
+        found.error(what, "calls that need the tool, by its [filesystems] grant, fail", remedy);
+    }
+    let Some(images) = &grants.images else { return };
+    let directory = images.directory.path();
+    let shown = directory.display();
+    match fs::metadata(directory) {
+        Ok(metadata) if !metadata.is_dir() => found.error(
+            format!("the image directory {shown} is not a directory"),
+            "no volume can be attached",
+            "name the right one in [images], or put a directory there",
+        ),
+        Ok(metadata) if metadata.mode() & 0o002 != 0 => found.error(
+            format!("the image directory {shown} can be written to by everybody"),
+            "anybody could put any file in an image's place, so no image in it is used",
+            format!("chmod o-w {shown}"),
+        ),
+        Ok(_) => {}
+        Err(error) => found.error(
+            format!("the image directory {shown} cannot be used: {error}"),
+            "no volume can be attached",
+            format!("mount or make it, or name the right one in [images] of {GRANTS}"),
+        ),
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        found.error(
+            "/dev/loop-control is missing",
+            "image files cannot be attached",
+            "modprobe loop, and see to it that it is loaded at boot",
+        );
+    }
+}
