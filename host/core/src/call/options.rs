@@ -118,9 +118,11 @@ impl Known {
     fn take(&mut self, key: &str, value: Cow<'_, str>) -> Result<(), Failure> {
         if let Some(secret) = key.strip_prefix("secret/") {
             if !is_secret_key(secret) {
-                let message =
-                    format!("{} is not a secret's key", shown(&(SYSTEM.to_owned() + key)));
-                return Err(bad(message));
+                let key = shown(&(SYSTEM.to_owned() + key));
+                return Err(bad(format!(
+                    "{key} is not a secret's key; rename it in the secret, to 1 to 253 of A-Z a-z \
+                     0-9 . _ -"
+                )));
             }
             self.secrets.insert_encoded(secret.to_owned(), &value);
             if let Cow::Owned(mut text) = value {

@@ -225,11 +225,11 @@ fn options_that_are_refused() {
         ),
         (
             r#"{"kubernetes.io/secret/a/b":"aHVudGVyMg=="}"#,
-            r#""kubernetes.io/secret/a/b" is not a secret's key [options]"#.to_owned(),
+            r#""kubernetes.io/secret/a/b" is not a secret's key; rename it in the secret, to 1 to 253 of A-Z a-z 0-9 . _ - [options]"#.to_owned(),
         ),
         (
             r#"{"kubernetes.io/secret/":"aHVudGVyMg=="}"#,
-            r#""kubernetes.io/secret/" is not a secret's key [options]"#.to_owned(),
+            r#""kubernetes.io/secret/" is not a secret's key; rename it in the secret, to 1 to 253 of A-Z a-z 0-9 . _ - [options]"#.to_owned(),
         ),
         (
             r#"{"kubernetes.io/pvOrVolumeName":"pv-2"}"#,
