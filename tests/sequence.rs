@@ -143,6 +143,18 @@ fn a_driver_with_device_alone_has_its_mounts_composed() {
     node.is_clean();
 }
 
+/// A component may make a volume read-only that is not: asked for again in the same way, it is there.
+#[test]
+fn what_a_component_has_sealed_is_mounted_twice() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("hello", "version = 1\n[mounts.tmpfs]\n");
+    let pod_dir = driver.pod_dir(UID, "vol");
+    twice(&driver, &["mount", &pod_dir, &options("vol", "rw", &[])]);
+    driver.call(&["mount", &pod_dir, &options("vol", "ro", &[])]).fails_with("mounted-otherwise");
+    twice(&driver, &["unmount", &pod_dir]);
+    node.is_clean();
+}
+
 /// kubelet calls `unmountdevice` only for what is mounted: what `waitforattach` set up has to go
 /// without it.
 #[test]

@@ -126,7 +126,8 @@ mod tests {
     fn what_a_record_says_is_in_use() {
         let mount = |path: &str| {
             serde_json::json!({
-                "beneath_root": path, "access": "read-write", "fs_type": "ext4", "device": [7, 3],
+                "beneath_root": path, "asked": "read-write", "access": "read-write",
+                "fs_type": "ext4", "device": [7, 3],
             })
         };
         let device = serde_json::json!({"number": [7, 3], "identity": "image:1", "is_loop": true});

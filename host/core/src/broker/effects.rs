@@ -189,7 +189,8 @@ fn note(record: &mut VolumeRecord, call: &Call, effects: &Effects) {
     if let (Some(attach), Some(target)) = (&effects.attach, call.target()) {
         let Mounted { device, access, fs_type, .. } = attach.get().pending.describe();
         let beneath_root = target.beneath_root.clone();
-        let mount = MountRef { beneath_root, access, fs_type, device };
+        let asked = call.volume().map_or(access, |volume| volume.facts.access);
+        let mount = MountRef { beneath_root, asked, access, fs_type, device };
         record.published.retain(|other| other.beneath_root != mount.beneath_root);
         if let Some((device, _)) = &effects.device {
             record.note_mounted(&device.identity);

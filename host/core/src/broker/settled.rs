@@ -6,6 +6,7 @@
 
 use crate::call::{Access, Call, Operation};
 use crate::failure::{Code, Failure};
+use crate::journal::record::MountRef;
 use crate::kernel::target::{self, Mounted, Target};
 use crate::reply::Reply;
 
@@ -26,7 +27,7 @@ pub(super) fn reply(
             let access = call.volume().map_or(Access::ReadWrite, |volume| volume.facts.access);
             match recorded {
                 Some(recorded) if recorded.device == mounted.device => {
-                    same_access(target, &mounted, access)
+                    same_access(target, recorded, &mounted, access)
                 }
                 _ => Err(stranger(target)),
             }
@@ -49,12 +50,15 @@ pub(super) fn reply(
     }
 }
 
+/// What was asked for in the same way and is as it was made is the same; a component may have
+/// made it read-only although it was asked for read-write.
 fn same_access(
     target: &Target,
+    recorded: &MountRef,
     mounted: &Mounted,
     access: Access,
 ) -> Result<Option<Reply>, Failure> {
-    if mounted.access == access {
+    if mounted.access == recorded.access && recorded.asked == access {
         return Ok(Some(Reply::DONE));
     }
     let (is, wanted) = match access {

@@ -152,6 +152,8 @@ pub struct DeviceRef {
 pub struct MountRef {
     /// Relative to the kubelet root.
     pub beneath_root: PathBuf,
+    /// How it was asked for. What is made may be narrower: a finished tmpfs is read-only.
+    pub asked: Access,
     /// Whether it is read-only.
     pub access: Access,
     /// The filesystem's type.

@@ -106,6 +106,7 @@ impl Scene {
     pub(super) fn add(&mut self, circumstance: &str) {
         let mount = |path: &str, access| MountRef {
             beneath_root: PathBuf::from(path),
+            asked: access,
             access,
             fs_type: "ext4".to_owned(),
             device: (7, 0),
