@@ -3,12 +3,14 @@
 use crate::Result;
 use crate::bindings::capabilities::wasmount::driver::secrets as raw;
 
-/// Opens one key. Needs `[[secrets]]` to name it. A key that the secret lacks is `not-found`.
+/// Opens one key. Needs an entry of `[[secrets]]` that it fits. A key that the secret lacks is
+/// `not-found`.
 pub fn open(key: &str) -> Result<Secret> {
     Ok(Secret(raw::open(key)?))
 }
 
-/// The granted keys that this call has, sorted.
+/// The names of the secret's keys, sorted; none without any `[[secrets]]`. Not each of them has to
+/// be granted: [`open`] tells.
 #[must_use]
 pub fn keys() -> Vec<String> {
     raw::keys()

@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 pub use error::GrantsError;
 pub use pattern::{
-    Attribute, AttributeValue, DevicePath, Directory, IdPattern, ImagePattern, MAX_ID, is_id,
-    is_rule_name,
+    Attribute, AttributeValue, DevicePath, Directory, IdPattern, ImagePattern, KeyPattern, MAX_ID,
+    is_id, is_rule_name,
 };
 pub use sections::{Key, SECTIONS, Section};
 pub use size::Size;
@@ -41,7 +41,7 @@ pub struct Grants {
     pub limits: Limits,
     /// Whether the component may store values for each volume.
     pub state: bool,
-    /// The secret keys that the component may use, each once.
+    /// The secret keys that the component may use, each name or pattern once.
     pub secrets: Vec<SecretGrant>,
     /// Image files.
     pub images: Option<ImagesGrant>,
@@ -85,9 +85,9 @@ impl Grants {
         self.failure_exit_code.unwrap_or(1)
     }
 
-    /// What is granted for one secret key.
-    pub fn secret(&self, key: &str) -> Option<&SecretGrant> {
-        self.secrets.iter().find(|secret| secret.key == key)
+    /// What is granted for one secret key: every entry that it fits.
+    pub fn secret(&self, key: &str) -> impl Iterator<Item = &SecretGrant> {
+        self.secrets.iter().filter(move |secret| secret.key.matches(key))
     }
 }
 
@@ -119,12 +119,12 @@ impl Default for Limits {
     }
 }
 
-/// `[[secrets]]`: one key of the volume's secret.
+/// `[[secrets]]`: one key of the volume's secret, or all that fit a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretGrant {
-    /// The key: 1 to 253 of `A-Z a-z 0-9 . _ -`, as Kubernetes has them.
-    pub key: String,
-    /// What may be done with it; at least one.
+    /// The key or the pattern.
+    pub key: KeyPattern,
+    /// What may be done with it; at least one. With a pattern, never [`Use::Reveal`].
     pub uses: Vec<Use>,
 }
 

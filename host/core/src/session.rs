@@ -140,15 +140,18 @@ impl Session {
         }
     }
 
-    /// The secret keys that the component may know of: granted, and in this call. Sorted.
+    /// The names of the secret's keys, sorted: all of them where any secret is granted, so that
+    /// a component that is to use all can tell that it may not.
     pub fn secret_keys(&self) -> Vec<String> {
-        let granted = |key: &&str| self.grants.secret(key).is_some();
-        self.secrets.keys().filter(granted).map(str::to_owned).collect()
+        match self.grants.secrets.is_empty() {
+            true => Vec::new(),
+            false => self.secrets.keys().map(str::to_owned).collect(),
+        }
     }
 
     /// The value of a granted secret of this call.
     pub fn secret(&self, key: &str) -> Option<&[u8]> {
-        self.grants.secret(key).and_then(|grant| self.secrets.get(&grant.key))
+        self.grants.secret(key).next().and_then(|_| self.secrets.get(key))
     }
 
     /// Blots the call's secrets out, granted or not; and finds them.

@@ -239,7 +239,7 @@ pub struct Start {
     pub node_name: String,
     /// The operator's settings.
     pub config: BTreeMap<String, String>,
-    /// The granted secret keys that this call has.
+    /// The names of the secret's keys, where any secret is granted.
     pub secret_keys: Vec<String>,
     /// The component's linear memory may grow to this, in bytes.
     pub memory_bytes: u64,

@@ -3,7 +3,7 @@
 use super::advice::{Advice, list, not_granted, quoted};
 use super::{Act, Handles, Held, No, grant, invalid};
 use crate::failure::{Code, Failure};
-use crate::grants::Use;
+use crate::grants::{SecretGrant, Use};
 use crate::session::Session;
 use crate::wire::{Handle, MAX_BYTES};
 
@@ -13,7 +13,7 @@ pub(super) fn open(session: &Session, handles: &Handles, key: String) -> Result<
     if key.is_empty() || !key.bytes().all(allowed) {
         return Err(invalid("bad-key", "a secret's key is 1 to 253 of A-Z a-z 0-9 . _ -"));
     }
-    if session.grants.secret(&key).is_none() {
+    if session.grants.secret(&key).next().is_none() {
         let asked = format!("to open the secret key `{key}`");
         // A file with secrets has to state this as well; with 0, kubelet logs no arguments.
         let reply = match session.grants.failure_exit_code {
@@ -49,16 +49,25 @@ pub(super) fn reveal(session: &Session, handles: &Handles, secret: Handle) -> Re
 /// The value of a key that was opened, if it may be used so.
 pub(super) fn usable<'s>(session: &'s Session, key: &str, for_use: Use) -> Result<&'s [u8], No> {
     let not_ours = || No::Fault("it holds a secret that this call does not give it".to_owned());
-    let uses = &session.grants.secret(key).ok_or_else(not_ours)?.uses;
-    if !uses.contains(&for_use) {
+    let value = session.secret(key).ok_or_else(not_ours)?;
+    if !session.grants.secret(key).any(|grant| gives(grant, for_use)) {
         let asked = match for_use {
             Use::Reveal => format!("to read the secret key `{key}`"),
             Use::File => format!("to write the secret key `{key}` into a file"),
         };
-        let uses = list(uses.iter().chain([&for_use]).map(|granted| granted.name()));
+        // A pattern's entry is left as it is: the key gets one of its own.
+        let own = session.grants.secret(key).find(|grant| grant.key.is_name());
+        let uses = own.iter().flat_map(|grant| &grant.uses).chain([&for_use]);
+        let uses = list(uses.map(|granted| granted.name()));
         let lines = format!("[[secrets]] key = {} uses = {uses}", quoted(key));
-        let section = format!("secrets.{}", for_use.name());
-        return Err(not_granted(&section, &asked, Advice::Set(lines)));
+        let advice = if own.is_some() { Advice::Set(lines) } else { Advice::Add(lines) };
+        return Err(not_granted(&format!("secrets.{}", for_use.name()), &asked, advice));
     }
-    session.secret(key).ok_or_else(not_ours)
+    Ok(value)
+}
+
+/// Whether an entry that the key fits gives it for a use. A pattern never lets a key be read,
+/// whatever the file's parser let pass.
+fn gives(grant: &SecretGrant, wanted: Use) -> bool {
+    grant.uses.contains(&wanted) && (wanted == Use::File || grant.key.is_name())
 }

@@ -222,6 +222,18 @@ fn a_secret_is_written_and_a_tmpfs_sealed_where_the_volume_is_read_only() {
     assert!(said(&other).starts_with("failed-precondition attached-already"), "{other:?}");
 }
 
+/// The parser refuses such an entry; the decision does not rely on it.
+#[test]
+fn no_pattern_lets_a_secret_be_read() {
+    use crate::grants::{KeyPattern, SecretGrant, Use};
+    let (mut session, mut handles) = Scene::new(Operation::Mount, fixture::EVERYTHING).set();
+    let key = KeyPattern::try_from("*".to_owned()).expect("valid");
+    session.grants.secrets = vec![SecretGrant { key, uses: vec![Use::Reveal, Use::File] }];
+    let reveal = Request::SecretReveal { secret: fixture::SECRET };
+    let decision = said(&decide(&session, &mut handles, reveal));
+    assert!(decision.starts_with("permission-denied grant:secrets.reveal"), "{decision}");
+}
+
 #[test]
 fn what_a_component_holds_and_asks_is_bounded() {
     let (session, mut handles) = Scene::new(Operation::Mount, fixture::EVERYTHING).set();

@@ -8,8 +8,8 @@ use toml::Spanned;
 
 use super::{
     BlockGrant, Bounded, DevicePath, DeviceRule, Directory, FilesystemsGrant, Grants, GrantsError,
-    IdPattern, ImagePattern, ImagesGrant, Limits, MAX_FILE, SecretGrant, Size, TmpfsGrant, Use,
-    VERSION, Verify, is_rule_name,
+    IdPattern, ImagePattern, ImagesGrant, KeyPattern, Limits, MAX_FILE, SecretGrant, Size,
+    TmpfsGrant, Use, VERSION, Verify, is_rule_name,
 };
 use crate::kernel::filesystems::{BlockOption, Filesystem};
 
@@ -74,7 +74,7 @@ struct Nothing {}
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Secret {
-    key: Spanned<String>,
+    key: Spanned<KeyPattern>,
     uses: Spanned<Vec<Use>>,
 }
 
@@ -202,15 +202,21 @@ fn secrets(entries: Vec<Secret>) -> Result<Vec<SecretGrant>, Mistake> {
     let mut grants: Vec<SecretGrant> = Vec::with_capacity(entries.len());
     for secret in entries {
         let (at, key) = (secret.key.span().start, secret.key.into_inner());
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if !(1..=253).contains(&key.len()) || !key.bytes().all(allowed) {
-            let valid = "1 to 253 of A-Z a-z 0-9 . _ -";
-            return Err((at, format!("`{key}` cannot be a secret's key; valid: {valid}")));
-        }
         if grants.iter().any(|grant| grant.key == key) {
-            return Err((at, format!("the secret key `{key}` is granted twice")));
+            return Err((at, format!("the secret key `{}` is granted twice", key.text())));
         }
-        grants.push(SecretGrant { key, uses: self::entries("uses", secret.uses)? });
+        let uses = self::entries("uses", secret.uses)?;
+        // What is in a key that nobody has named, nobody has thought about.
+        if !key.is_name() && uses.contains(&Use::Reveal) {
+            let key = key.text();
+            return Err((
+                at,
+                format!(
+                    "`{key}` is a pattern, and a key is revealed by its name only; valid: uses = [\"file\"]"
+                ),
+            ));
+        }
+        grants.push(SecretGrant { key, uses });
     }
     Ok(grants)
 }

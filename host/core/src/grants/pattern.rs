@@ -46,8 +46,16 @@ pub struct Attribute(PathBuf);
 #[serde(try_from = "String")]
 pub struct Directory(PathBuf);
 
+/// Which keys of a secret: one by its name or, with a `*`, all that fit.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct KeyPattern(String);
+
 /// The longest device id, in bytes.
 pub const MAX_ID: usize = 128;
+
+/// The longest key of a secret, in bytes: Kubernetes' own bound.
+const MAX_KEY: usize = 253;
 
 /// Whether a text can be a device's id: 1 to [`MAX_ID`] of `A-Z a-z 0-9 . _ : -`, beginning with
 /// a letter or digit, so that it is always part of one path component and never `..`.
@@ -115,6 +123,26 @@ impl Directory {
     }
 }
 
+impl KeyPattern {
+    /// Whether a key fits.
+    pub fn matches(&self, key: &str) -> bool {
+        match self.0.split_once('*') {
+            None => key == self.0,
+            Some((before, after)) => encloses(before, after, key),
+        }
+    }
+
+    /// The key or the pattern as written.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is one key's name, and not a pattern for any number of keys.
+    pub fn is_name(&self) -> bool {
+        !self.0.contains('*')
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
     text: String,
@@ -148,14 +176,15 @@ impl Pattern {
             None => name == fill(&self.text),
             Some(at) => {
                 let (before, after) = (fill(&self.text[..at]), fill(&self.text[at + 1..]));
-                // What is before and after the `*` may not overlap: `a*a` does not match `a`.
-                name.len() >= before.len() + after.len()
-                    && name.starts_with(&before)
-                    && name.ends_with(&after)
-                    && !name.contains('/')
+                encloses(&before, &after, name) && !name.contains('/')
             }
         }
     }
+}
+
+/// What is before and after the `*` may not overlap: `a*a` does not match `a`.
+fn encloses(before: &str, after: &str, name: &str) -> bool {
+    name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after)
 }
 
 impl TryFrom<String> for ImagePattern {
@@ -175,6 +204,22 @@ impl TryFrom<String> for IdPattern {
 
     fn try_from(text: String) -> Result<Self, String> {
         Pattern::parse(text, is_id_byte, "A-Z a-z 0-9 . _ : -").map(Self)
+    }
+}
+
+impl TryFrom<String> for KeyPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'*');
+        if !(1..=MAX_KEY).contains(&text.len()) || !text.bytes().all(allowed) {
+            let valid = "1 to 253 of A-Z a-z 0-9 . _ - and at most one `*`";
+            return Err(format!("`{text}` cannot be a secret's key; valid: {valid}"));
+        }
+        if text.matches('*').count() > 1 {
+            return Err(format!("`{text}` has more than one `*`; valid: at most one `*`"));
+        }
+        Ok(Self(text))
     }
 }
 
@@ -282,6 +327,29 @@ mod tests {
         ] {
             let parsed = ImagePattern::try_from(pattern.to_owned()).expect(pattern);
             assert_eq!(parsed.matches(&volume, name), expected, "{pattern} on {name}");
+        }
+    }
+
+    #[test]
+    fn key_patterns_match_what_is_around_their_star() {
+        for (pattern, key, expected) in [
+            ("password", "password", true),
+            ("password", "password2", false),
+            ("*", "anything", true),
+            ("*", "..", true),
+            ("tls.*", "tls.key", true),
+            ("tls.*", "tls.", true),
+            ("tls.*", "tls", false),
+            ("*.crt", "ca.crt", true),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+        ] {
+            let parsed = KeyPattern::try_from(pattern.to_owned()).expect(pattern);
+            assert_eq!(parsed.matches(key), expected, "{pattern} on {key}");
+            assert_eq!(parsed.is_name(), !pattern.contains('*'), "{pattern}");
+        }
+        for pattern in ["", "a b", "a/b", "{volume}", "**", "*a*", &"k".repeat(254)] {
+            assert!(KeyPattern::try_from(pattern.to_owned()).is_err(), "{pattern}");
         }
     }
 

@@ -77,9 +77,16 @@ pub static SECTIONS: &[Section] = &[
     Section {
         header: "[[secrets]]",
         functions: &["secrets.open", "secret.reveal", "mounts-tmpfs.write-secret"],
-        doc: "One key of the secret that a volume refers to; one entry a key.",
+        doc: "The keys of the secret that a volume refers to; one entry a key or pattern. What any \
+              entry that fits a key gives is given.",
         keys: &[
-            key("key", "required", "1 to 253 of `A-Z a-z 0-9 . _ -`", "The key in the secret."),
+            key(
+                "key",
+                "required",
+                "1 to 253 of `A-Z a-z 0-9 . _ -` and at most one `*`",
+                "The key in the secret. `*` is any run of characters; such a pattern is for `file` \
+                 only.",
+            ),
             key(
                 "uses",
                 "required",

@@ -52,7 +52,10 @@ fn everything_can_be_granted() {
     assert_eq!((grants.limits.memory_bytes(), grants.limits.cpu_seconds()), (32 << 20, 5));
     assert!(grants.state && grants.bind);
     assert_eq!(grants.secrets.len(), 2);
-    assert_eq!(grants.secret("password").expect("granted").uses, [Use::Reveal, Use::File]);
+    let fit = |key| grants.secret(key).map(|entry| &entry.uses[..]).collect::<Vec<_>>();
+    assert_eq!(fit("password"), [&[Use::Reveal, Use::File][..]]);
+    assert_eq!(fit("token"), [&[Use::File][..]]);
+    assert!(fit("tokens").is_empty());
     let images = grants.images.expect("granted");
     assert_eq!(images.directory.path(), std::path::Path::new("/srv/images"));
     assert_eq!((images.create, images.grow, images.max_size.bytes()), (true, true, 100 << 30));
@@ -136,7 +139,24 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "key = \"token\"",
         "key = \"a b\"",
-        "line 15: `a b` cannot be a secret's key; valid: 1 to 253 of A-Z a-z 0-9 . _ -",
+        "line 15: `a b` cannot be a secret's key; valid: 1 to 253 of A-Z a-z 0-9 . _ - and at \
+         most one `*`",
+    ),
+    (
+        "key = \"token\"",
+        "key = \"*.*\"",
+        "line 15: `*.*` has more than one `*`; valid: at most one `*`",
+    ),
+    (
+        "key = \"password\"",
+        "key = \"pass*\"",
+        "line 12: `pass*` is a pattern, and a key is revealed by its name only; valid: uses = \
+         [\"file\"]",
+    ),
+    (
+        "key = \"password\"\nuses = [\"reveal\", \"file\"]",
+        "key = \"*\"\nuses = [\"file\"]\n[[secrets]]\nkey = \"*\"\nuses = [\"file\"]",
+        "line 15: the secret key `*` is granted twice",
     ),
     (
         "directory = \"/srv/images/\"",
@@ -251,6 +271,24 @@ fn mistakes_are_told_with_their_line() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What one entry gives is not taken away by another.
+#[test]
+fn every_entry_that_fits_a_key_counts() {
+    let text = "version = 1
+        [reply]
+        failure-exit-code = 0
+        [[secrets]]
+        key = \"*\"
+        uses = [\"file\"]
+        [[secrets]]
+        key = \"token\"
+        uses = [\"reveal\"]";
+    let grants = Grants::parse(text).expect("valid");
+    let uses = |key| grants.secret(key).flat_map(|entry| entry.uses.clone()).collect::<Vec<_>>();
+    assert_eq!(uses("token"), [Use::File, Use::Reveal]);
+    assert_eq!(uses("tokens"), [Use::File]);
 }
 
 #[test]
