@@ -10,12 +10,14 @@ pub mod machine;
 mod node;
 mod process;
 mod running;
+mod secret;
 mod storage;
 
 pub use answer::Answer;
 pub use node::{Driver, Node, UID, answer, is_mount_point, options};
 pub use process::Process;
 pub use running::{Running, until};
+pub use secret::{Secret, base64};
 pub use storage::Storage;
 
 use std::path::PathBuf;

@@ -1,9 +1,11 @@
 //! A process as others see it: what procfs tells of it. It may end at any moment, and then
 //! nothing is seen of it any more.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
@@ -11,16 +13,16 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use crate::running::until;
 
 /// A process; another that gets its number later is not taken for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Process {
     pid: Pid,
-    handle: OwnedFd,
+    handle: Rc<OwnedFd>,
 }
 
 impl Process {
     /// The process of that number; none if there is none.
     pub fn open(pid: Pid) -> Option<Self> {
-        let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let handle = Rc::new(pidfd_open(pid, PidfdFlags::empty()).ok()?);
         Some(Self { pid, handle })
     }
 
@@ -30,6 +32,16 @@ impl Process {
         let list = self.tells(&format!("task/{pid}/children"));
         let pids = list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?));
         pids.filter_map(Self::open).collect()
+    }
+
+    /// A file of its directory in procfs.
+    pub fn open_file(&self, file: &str) -> io::Result<File> {
+        File::open(format!("/proc/{}/{file}", self.pid))
+    }
+
+    /// What such a file says; nothing if it has ended.
+    pub fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(format!("/proc/{}/{file}", self.pid)).unwrap_or_default()
     }
 
     /// The file that it runs.
@@ -78,7 +90,7 @@ impl Process {
 
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*self.handle, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&now)).expect("a process can be polled") > 0
     }
@@ -89,6 +101,6 @@ impl Process {
     }
 
     fn tells(&self, file: &str) -> String {
-        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).unwrap_or_default()
+        String::from_utf8(self.read(file)).unwrap_or_default()
     }
 }

@@ -43,8 +43,14 @@ pub struct Running {
 impl Driver<'_> {
     /// Starts a call, as kubelet does.
     pub fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, &[])
+    }
+
+    /// Starts a call with some variables more in its environment.
+    pub fn start_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Running {
         let mut command = Command::new(self.executable());
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).envs(variables.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().expect("a driver");
         let supervisor = Process::open(Pid::from_child(&child)).expect("nobody waited for it");
         let run_dir = self.path("run");
@@ -64,6 +70,11 @@ impl Running {
         until("there is a guest", || {
             broker.children().into_iter().find(|child| child.program() == broker.program())
         })
+    }
+
+    /// All processes of the call.
+    pub fn processes(&self) -> [Process; 3] {
+        [self.supervisor.clone(), self.broker(), self.guest()]
     }
 
     /// Waits until SIGTERM does no longer what it does to any program that has just started.
