@@ -105,6 +105,7 @@ fn run(node: &Node, driver: &Driver<'_>, case: &Case) -> (String, i32) {
     for call in &case.first {
         driver.call(&call.iter().map(fill).collect::<Vec<_>>());
     }
+    let before = node.mounts().len();
     let args: Vec<OsString> = case.args.iter().map(fill).collect();
     if let Some(damage) = &case.damage {
         do_damage(&driver.version(), &root, damage);
@@ -118,6 +119,9 @@ fn run(node: &Node, driver: &Driver<'_>, case: &Case) -> (String, i32) {
         }
     };
     assert_eq!(answer.stderr, "", "{}: kubelet reads standard error too", case.name);
+    if answer.json()["status"] != "Success" {
+        assert!(node.mounts().len() <= before, "{}: a call that fails has mounted", case.name);
+    }
     let stdout = answer.stdout.replace(&node.path("").display().to_string(), "{node}/");
     let stdout = stdout.replace("{node}/kubelet", "{root}");
     (mask(stdout.trim_end()), answer.exit.expect("an exit code"))

@@ -11,6 +11,7 @@ mod node;
 mod process;
 mod running;
 mod secret;
+mod seen;
 mod storage;
 
 pub use answer::Answer;
@@ -18,6 +19,7 @@ pub use node::{Driver, Node, UID, answer, is_mount_point, options};
 pub use process::Process;
 pub use running::{Running, until};
 pub use secret::{Secret, base64};
+pub use seen::{mount_options, open_the_way, owner, read_as};
 pub use storage::Storage;
 
 use std::path::PathBuf;
