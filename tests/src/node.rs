@@ -12,7 +12,7 @@ use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Answer, component as component_file, program, root};
+use crate::{Answer, component as component_file, program, root, until};
 
 /// The uid of the pod that the tests play.
 pub const UID: &str = "4c9a6c2e-0d5b-4f0e-9a1b-1f2e3d4c5b6a";
@@ -152,14 +152,9 @@ impl Node {
     /// Asserts that nothing is left of what was set up.
     pub fn is_clean(&self) {
         assert_eq!(self.mounts(), Vec::<PathBuf>::new(), "mounts are left");
-        // A loop device clears itself in the kernel's own time after its last user is gone.
-        for _ in 0..200 {
-            if self.loops().is_empty() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        assert_eq!(self.loops(), Vec::<PathBuf>::new(), "loop devices are left");
+        // A loop device clears itself in the kernel's own time after its last user is gone, and
+        // that may be a process which was killed and is still ending.
+        until("no loop device is left", || self.loops().is_empty().then_some(()));
     }
 }
 
