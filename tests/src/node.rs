@@ -64,10 +64,14 @@ impl Node {
     /// Runs the tool with the node's directories.
     pub fn wasmount(&self, args: &[&str]) -> Answer {
         let mut command = Command::new(program("wasmount"));
-        command.args(args);
-        if let Some("install" | "uninstall" | "list" | "call") = args.first().copied() {
+        // Before the arguments of a driver, which follow those of `call`.
+        let (first, rest) = args.split_at(args.len().min(1));
+        command.args(first);
+        let theirs = ["install", "uninstall", "list", "call", "log", "recover", "rollback"];
+        if first.iter().any(|name| theirs.contains(name)) {
             command.arg("--plugin-dir").arg(self.path("plugins"));
         }
+        command.args(rest);
         answer(&mut command, args.join(" "))
     }
 

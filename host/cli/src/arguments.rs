@@ -46,6 +46,8 @@ pub enum Command {
     Log(Log),
     /// Look for what is wrong on this node and in its drivers, and say what to do
     Doctor(Doctor),
+    /// Show what interrupted calls have left of volumes, and settle it
+    Recover(Recover),
 }
 
 /// `wasmount build`.
@@ -244,6 +246,26 @@ pub struct Doctor {
     pub plugin_dir: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
+    pub json: bool,
+}
+
+/// `wasmount recover`.
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The driver's name
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// Only this volume
+    pub volume: Option<String>,
+    /// Settle it: have the driver take off its records what is not on the node. What is in use is
+    /// not touched
+    #[arg(long)]
+    pub yes: bool,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// Print one JSON document, and change nothing
+    #[arg(long, conflicts_with = "yes")]
     pub json: bool,
 }
 

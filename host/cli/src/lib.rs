@@ -1,9 +1,10 @@
 //! `wasmount`: the operator's and the vendor's tool.
 //!
 //! One module for each command, and beneath them `layout` (what lies where), `stage` and `remove`
-//! (the only ones that change the plugin directory), `usage` (is a driver needed?) and `coverage`
-//! (what a component asks for, held against what it is granted). kubelet's calls are no business
-//! of this crate: it decides nothing about them.
+//! (the only ones that change the plugin directory), `accept` and `installed` (would the driver
+//! work?), `usage` and `leftovers` (what does it have on this node?), `coverage` and `changes` (what
+//! is asked for and granted). kubelet's calls are no business of this crate: it decides nothing
+//! about them.
 
 pub mod accept;
 pub mod apply;
@@ -24,6 +25,7 @@ pub mod list;
 pub mod log;
 pub mod output;
 pub mod receipt;
+pub mod recover;
 pub mod remove;
 pub mod report;
 pub mod rollback;
@@ -49,6 +51,7 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
         Command::Grants(Grants::Apply(arguments)) => apply::run(arguments, output),
         Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => match call::run(arguments)? {},
+        Command::Recover(arguments) => recover::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Log(arguments) => log::run(arguments, output),
     }

@@ -1,0 +1,164 @@
+//! `wasmount recover`: settles what an interrupted call left, where kubelet makes no other that
+//! would.
+//!
+//! It shows by itself; with `--yes` it calls the installed driver, as kubelet would, for what is on
+//! record and not on the node. So the volume's turn, the component's say and the host's last word
+//! are those of any other call, and nothing here mounts or unmounts. What is on record and there
+//! is in use, and is never touched.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Error, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
+use wasmount_core::bundle::Bundle;
+use wasmount_core::grants::Grants;
+
+use crate::arguments;
+use crate::layout::{DriverDir, PluginDir};
+use crate::leftovers::{Leftovers, Missing, Remains};
+use crate::output::{Output, printable};
+use crate::{installed, usage};
+
+/// The JSON document.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document {
+    driver: String,
+    /// What is on record and not on the node.
+    remains: Vec<Shown>,
+    /// What is on the node and on no record: the operator's to judge.
+    unrecorded: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    volume: String,
+    what: String,
+    /// The call of the driver that settles it.
+    call: [String; 2],
+}
+
+/// Shows what remains, or settles it.
+pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("only root can look into the driver's records; try `sudo wasmount recover …`");
+    }
+    let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
+    let directory = plugins.driver(&arguments.driver);
+    if !directory.is_ours() {
+        bail!(
+            "{} is not installed in {}: `wasmount list` shows what is",
+            arguments.driver,
+            plugins.path().display()
+        );
+    }
+    let found = look(arguments, &directory)?;
+    if arguments.json {
+        return output.json(&document(arguments, &found));
+    }
+    for line in describe(&found) {
+        output.text(&line)?;
+    }
+    if found.volumes.is_empty() {
+        return output.text("nothing is on record that is not on the node");
+    }
+    if !arguments.yes {
+        return output.text("nothing was changed; --yes makes these calls");
+    }
+    refuse_if_running(&directory)?;
+    let failed = settle(&directory, &found, output)?;
+    match (failed, look(arguments, &directory)?.volumes.len()) {
+        (0, 0) => output.text("nothing remains"),
+        (0, left) => bail!("there is still something left of {left} volumes; run it again"),
+        (failed, _) => bail!("{failed} calls failed; `wasmount log --failed` shows why"),
+    }
+}
+
+fn look(arguments: &arguments::Recover, directory: &DriverDir) -> Result<Leftovers> {
+    let version = installed::current(directory)?;
+    let bundle = Bundle::read_at(&directory.version(&version)).map_err(Error::new)?;
+    let grants = Grants::parse(&bundle.grants_text).context("reading the driver's grants")?;
+    let mut found = Leftovers::find(&bundle.receipt, &grants)?;
+    if let Some(volume) = &arguments.volume {
+        found.volumes.retain(|remains| remains.volume == *volume);
+        found.mounts.retain(|path| path.file_name().is_some_and(|name| name == volume.as_str()));
+        found.loops.clear();
+    }
+    Ok(found)
+}
+
+/// A call that is under way has on record what it is about to mount. To take that for a remainder
+/// would be to unmount it the moment it is there.
+fn refuse_if_running(directory: &DriverDir) -> Result<()> {
+    if let Some(process) = usage::running(directory)?.first() {
+        bail!("a call of the driver is under way (process {process}); try again when it has ended");
+    }
+    Ok(())
+}
+
+/// Makes the calls; how many failed.
+fn settle(directory: &DriverDir, found: &Leftovers, output: &mut Output<'_>) -> Result<usize> {
+    let mut failed = 0;
+    for missing in found.volumes.iter().flat_map(|remains| &remains.missing) {
+        let (operation, path) = missing.settled_by();
+        let executable = directory.executable();
+        let mut call = Command::new(&executable);
+        let reply = call.arg(operation).arg(path).stdin(Stdio::null()).output();
+        let reply = reply.with_context(|| format!("executing {}", executable.display()))?;
+        let reply: Value = serde_json::from_slice(&reply.stdout).unwrap_or_default();
+        let told = |field: &str| reply[field].as_str().map(printable);
+        let status = told("status").unwrap_or_else(|| "no reply".to_owned());
+        failed += usize::from(status != "Success");
+        let message = told("message").map(|message| format!(": {message}")).unwrap_or_default();
+        output.text(&format!("{operation} {}: {status}{message}", path.display()))?;
+    }
+    Ok(failed)
+}
+
+fn describe(found: &Leftovers) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Remains { volume, missing } in &found.volumes {
+        lines.push(format!("volume {}", printable(volume)));
+        for missing in missing {
+            let (operation, path) = missing.settled_by();
+            lines.push(format!("  on record as {}", missing.describe()));
+            lines.push(format!("    settled by {operation} {}", path.display()));
+        }
+    }
+    for (path, error) in &found.unreadable {
+        lines.push(format!("{} cannot be read, and is left alone: {error:#}", path.display()));
+    }
+    lines.extend(unrecorded(found).into_iter().map(|what| format!("{what}: it is left alone")));
+    lines
+}
+
+fn unrecorded(found: &Leftovers) -> Vec<String> {
+    let mounts =
+        found.mounts.iter().map(|path| format!("{} is mounted, and on no record", path.display()));
+    let loops = found.loops.iter().map(|device| {
+        let (node, image) = (device.node.display(), device.image.display());
+        format!("{node} is attached to {image}, and on no record")
+    });
+    mounts.chain(loops).collect()
+}
+
+fn document(arguments: &arguments::Recover, found: &Leftovers) -> Document {
+    let shown = |volume: &str, missing: &Missing| {
+        let (operation, path) = missing.settled_by();
+        Shown {
+            volume: volume.to_owned(),
+            what: missing.describe(),
+            call: [operation.to_owned(), path.display().to_string()],
+        }
+    };
+    let remains = found
+        .volumes
+        .iter()
+        .flat_map(|remains| remains.missing.iter().map(|missing| shown(&remains.volume, missing)));
+    Document {
+        driver: arguments.driver.to_string(),
+        remains: remains.collect(),
+        unrecorded: unrecorded(found),
+    }
+}
