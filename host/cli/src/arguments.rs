@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use wasmount_core::call::{DriverName, NodeName, Operation};
 use wasmount_core::failure::Failure;
 
@@ -48,6 +48,8 @@ pub enum Command {
     Doctor(Doctor),
     /// Show what interrupted calls have left of volumes, and settle it
     Recover(Recover),
+    /// Print what a shell needs to complete the arguments of this program
+    Completions(Completions),
 }
 
 /// `wasmount build`.
@@ -267,6 +269,22 @@ pub struct Recover {
     /// Print one JSON document, and change nothing
     #[arg(long, conflicts_with = "yes")]
     pub json: bool,
+}
+
+/// `wasmount completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell. Its manual says where it looks for such a script
+    pub shell: Shell,
+}
+
+/// A shell that can complete arguments.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[expect(missing_docs, reason = "each is the shell of that name")]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 fn driver_name(text: &str) -> Result<DriverName, String> {

@@ -12,6 +12,7 @@ pub mod arguments;
 pub mod build;
 pub mod call;
 pub mod changes;
+pub mod completions;
 pub mod component;
 pub mod coverage;
 pub mod doctor;
@@ -52,6 +53,7 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
         Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => match call::run(arguments)? {},
         Command::Recover(arguments) => recover::run(arguments, output),
+        Command::Completions(arguments) => completions::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Log(arguments) => log::run(arguments, output),
     }

@@ -213,3 +213,22 @@ fn a_call_is_the_drivers_own() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn shells_are_told_every_command() -> Result<()> {
+    let desk = desk()?;
+    for shell in ["bash", "zsh", "fish"] {
+        let output = wasmount(desk.path(), &["completions", shell])?;
+        let script = String::from_utf8(output.stdout)?;
+        for word in ["install", "rollback", "doctor", "recover", "--plugin-dir"] {
+            // fish leaves the hyphens of long options out.
+            assert!(script.contains(word.trim_start_matches('-')), "{shell}: {word}");
+        }
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    }
+    let output = wasmount(desk.path(), &["completions", "csh"])?;
+    let told = String::from_utf8(output.stderr)?;
+    assert!(told.starts_with("wasmount: invalid value 'csh' for '<SHELL>'"), "{told}");
+    assert_eq!(output.status.code(), Some(2));
+    Ok(())
+}
