@@ -190,6 +190,10 @@ pub struct Rollback {
 /// `wasmount call`.
 #[derive(Debug, Args)]
 pub struct Call {
+    /// Tell on standard error what the audit log says of the call: every host call, its decision,
+    /// reason and time
+    #[arg(long)]
+    pub trace: bool,
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,

@@ -1,30 +1,33 @@
 //! `wasmount call`: runs an installed driver the way kubelet does, for trying things out.
 //!
-//! This process becomes the driver's, so reply and exit code are the driver's own.
+//! This process becomes the driver's, so reply and exit code are the driver's own; or, to trace it,
+//! waits for the driver and then tells what the audit log says of that call.
 
-use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Error, Result, bail};
 
 use crate::arguments;
 use crate::layout::PluginDir;
+use crate::log::trace::Trace;
+use crate::output::Output;
 
-/// Does not return if the driver could be executed.
-pub fn run(arguments: &arguments::Call) -> Result<Infallible> {
+/// Returns only to trace, or if the driver could not be executed.
+pub fn run(arguments: &arguments::Call, output: &mut Output<'_>) -> Result<ExitCode> {
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let executable = plugins.driver(&arguments.driver).executable();
     let driver_arguments =
         arguments.arguments.iter().map(|argument| expand(argument)).collect::<Result<Vec<_>>>()?;
     // kubelet gives a driver no input, and its own environment and working directory.
-    let error = Command::new(&executable).args(driver_arguments).stdin(Stdio::null()).exec();
-    Err(match error.kind() {
+    let mut command = Command::new(&executable);
+    command.args(driver_arguments).stdin(Stdio::null());
+    let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Error::msg(format!(
             "{} is not installed in {}: `wasmount list` shows what is",
             arguments.driver.slash(),
@@ -35,7 +38,28 @@ pub fn run(arguments: &arguments::Call) -> Result<Infallible> {
              this call either",
         ),
         _ => Error::new(error).context(format!("executing {}", executable.display())),
-    })
+    };
+    if !arguments.trace {
+        return Err(failed(command.exec()));
+    }
+    let is_init = arguments.arguments.first().is_some_and(|operation| operation == "init");
+    let trace = Trace::begin(&plugins, &arguments.driver)?;
+    let mut child = command.spawn().map_err(failed)?;
+    let status = child.wait().context("waiting for the driver")?;
+    if is_init {
+        output.progress("`init` is answered without the audit log: there is nothing to tell");
+    } else {
+        match trace.tell(child.id())? {
+            Some(story) => output.progress(story.trim_end()),
+            None => output.warn(
+                "the audit log tells nothing of this call: the driver could not read its own \
+                 files, or not write to the log; `wasmount doctor` may know why",
+            ),
+        }
+    }
+    // As a shell has it for a driver that a signal ended.
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
 /// What an argument stands for: `@FILE` for what is in the file, without the newline that editors

@@ -35,13 +35,15 @@ pub mod time;
 pub mod uninstall;
 pub mod usage;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 
 use arguments::{Arguments, Command, Grants};
 use output::Output;
 
 /// Does what the arguments say.
-pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
+pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
     match &arguments.command {
         Command::Build(arguments) => build::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
@@ -51,10 +53,11 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<()> {
         Command::Grants(Grants::Check(arguments)) => grants::check(arguments, output),
         Command::Grants(Grants::Apply(arguments)) => apply::run(arguments, output),
         Command::Rollback(arguments) => rollback::run(arguments, output),
-        Command::Call(arguments) => match call::run(arguments)? {},
+        Command::Call(arguments) => return call::run(arguments, output),
+        Command::Log(arguments) => log::run(arguments, output),
+        Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Recover(arguments) => recover::run(arguments, output),
         Command::Completions(arguments) => completions::run(arguments, output),
-        Command::Doctor(arguments) => doctor::run(arguments, output),
-        Command::Log(arguments) => log::run(arguments, output),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

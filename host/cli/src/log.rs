@@ -6,6 +6,7 @@
 mod files;
 mod line;
 mod story;
+pub mod trace;
 
 use std::collections::HashMap;
 use std::fs;
@@ -67,7 +68,7 @@ struct Log {
 
 impl Log {
     fn new(driver: DriverName, directory: &std::path::Path) -> Self {
-        let files = Files::new(directory.join(format!("{}.jsonl", driver.tilde())));
+        let files = Files::new(directory.join(file_name(&driver)));
         Self { driver, files, open: HashMap::new() }
     }
 
@@ -108,6 +109,10 @@ fn find(arguments: &arguments::Log) -> Result<Vec<Log>> {
         .into_iter()
         .map(|driver| Ok(Log::new(driver.clone(), &log_dir(&plugins, &driver)?)))
         .collect()
+}
+
+fn file_name(driver: &DriverName) -> String {
+    format!("{}.jsonl", driver.tilde())
 }
 
 /// The drivers whose logs are in a directory.

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     match wasmount_cli::run(&arguments, &mut Output { out: &mut out, err: &mut err }) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads has seen enough, as in `wasmount log | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,7 +5,7 @@
 //! apart by their inodes, which nobody else gets as long as the file is open here.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,16 @@ impl Files {
         let old = self.open.len().saturating_sub(2);
         self.open.drain(..old);
         Ok(skipped)
+    }
+
+    /// Goes to the end: what was written before is not read.
+    pub(super) fn skip(&mut self) -> Result<()> {
+        self.open_newer()?;
+        for open in &mut self.open {
+            let end = open.reader.seek(SeekFrom::End(0));
+            end.with_context(|| format!("reading {}", open.path.display()))?;
+        }
+        Ok(())
     }
 
     /// What the last line lacks its end of, now that nothing more is waited for.
