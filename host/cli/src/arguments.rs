@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use wasmount_core::call::{DriverName, NodeName, Operation};
 use wasmount_core::failure::Failure;
+use wasmount_core::guest::compiler::Cpu;
 
 use crate::{layout, time};
 
@@ -101,6 +102,10 @@ pub struct Install {
     /// The name that Kubernetes has for this node [default: the host name]
     #[arg(long, value_name = "NAME", value_parser = node_name)]
     pub node_name: Option<NodeName>,
+    /// The CPU to compile for: `native` is this machine's, with all it can do; for images of nodes,
+    /// a level that all of them have, such as x86-64-v2
+    #[arg(long, value_name = "LEVEL", default_value = "native", value_parser = cpu)]
+    pub target_cpu: Cpu,
     /// The driver program [default: wasmount-driver beside this program]
     #[arg(long, value_name = "FILE")]
     pub driver_binary: Option<PathBuf>,
@@ -298,6 +303,11 @@ fn driver_name(text: &str) -> Result<DriverName, String> {
         layout::CURRENT => Err("a driver's directory has another use for that name".to_owned()),
         _ => Ok(driver),
     }
+}
+
+fn cpu(text: &str) -> Result<Cpu, String> {
+    let known = || ["native"].iter().chain(Cpu::LEVELS).copied().collect::<Vec<_>>().join(", ");
+    Cpu::parse(text).ok_or_else(|| format!("this architecture has {}", known()))
 }
 
 fn operation(text: &str) -> Result<Operation, String> {

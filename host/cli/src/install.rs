@@ -44,8 +44,12 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         .context("the driver program cannot be installed; name another with --driver-binary")?;
 
     let manifest = &component.inspection.manifest;
-    output.progress(&format!("compiling {} {} for this machine", manifest.name, manifest.version));
-    let cpu = Cpu::Native;
+    let cpu = arguments.target_cpu;
+    let machine = match cpu {
+        Cpu::Native => "this machine",
+        Cpu::Level(level) => level,
+    };
+    output.progress(&format!("compiling {} {} for {machine}", manifest.name, manifest.version));
     let image = compiler::compile(&component.bytes, cpu)
         .with_context(|| format!("{}", arguments.file.display()))?;
     let contents = Contents {

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::Result;
 use tempfile::TempDir;
+use wasmount_core::guest::compiler::Cpu;
 
 /// Runs `wasmount` in a directory.
 fn wasmount(directory: &Path, arguments: &[&str]) -> Result<Output> {
@@ -60,6 +61,13 @@ fn what_is_said_of_wrong_usage() -> Result<()> {
             "wasmount: invalid value 'data' for '--data-dir <DIR>': an absolute path without `..` \
              is needed"
                 .to_owned(),
+        ),
+        (
+            &["install", "x", "--driver", "a/b", "--target-cpu", "i386"],
+            format!(
+                "wasmount: invalid value 'i386' for '--target-cpu <LEVEL>': this architecture has {}",
+                [&["native"], Cpu::LEVELS].concat().join(", ")
+            ),
         ),
         (
             &["install", "x", "--driver", "a/b", "--log-dir", "/a/../b"],

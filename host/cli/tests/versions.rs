@@ -4,6 +4,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use wasmount_core::guest::compiler::Cpu;
 
 mod node;
 
@@ -135,5 +136,22 @@ fn the_program_goes_back_and_the_grants_stay() -> Result<()> {
         "rolled back example.com/disk to disk 2.0\n  + [limits]\n  + [limits] memory-mib = 3\n";
     assert!(printed.starts_with(told), "{printed}");
     assert_eq!((component_in_use()?.as_str(), grants()?.contains("memory-mib = 3")), ("2.0", true));
+    Ok(())
+}
+
+/// Where there is a level to name, it is the node image's and stays the driver's.
+#[test]
+fn an_image_for_other_machines_says_so() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    for level in Cpu::LEVELS {
+        let (_, said, code) = node.install(&["--target-cpu", level, "--grants", "grants.toml"])?;
+        assert_eq!((said, code), (format!("compiling disk 1.0 for {level}\n"), Some(0)));
+        fs::write(node.path("other.toml"), format!("version = 1\n[state]\n# {level}\n"))?;
+        let (printed, ..) = node.run(&["grants", "apply", DRIVER, "other.toml"])?;
+        assert!(printed.contains("(another text, which grants the same)"), "{printed}");
+        let receipt =
+            fs::read_to_string(node.path("plugins/example.com~disk/current/receipt.json"))?;
+        assert!(receipt.contains(&format!("\"target_cpu\": \"{level}\"")), "{receipt}");
+    }
     Ok(())
 }
