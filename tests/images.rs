@@ -2,6 +2,7 @@
 //! one node at a time has it.
 
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use wasmount_tests::{LOOP_IMAGE_GRANTS, Node, UID, options};
 
@@ -61,6 +62,26 @@ fn another_node_is_told_who_has_it() {
     assert_eq!(driver.call(&["isattached", &json, "node-2"]).success()["attached"], true);
     driver.call(&["detach", "pv-1", "node-2"]).success();
     driver.call(&["attach", &json, "node-1"]).success();
+    driver.call(&["detach", "pv-1", "node-1"]).success();
+    node.is_clean();
+}
+
+/// As long as this node has the device, nobody else may be given the image.
+#[test]
+fn a_device_that_cannot_be_taken_down_stays_on_record() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    let json = options("pv-1", "rw", &[("create", "true"), ("size", "64Mi")]);
+    driver.call(&["attach", &json, "node-1"]).success();
+    driver.call(&["waitforattach", "", &json]).success();
+    let device = node.loops().pop().expect("a loop device");
+    let claimed = fs::OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&device);
+    let claimed = claimed.expect("nobody has it");
+    driver.call(&["unmountdevice", &driver.device_dir("pv-1")]).fails_with("busy");
+    driver.call(&["detach", "pv-1", "node-1"]).fails_with("busy");
+    assert_eq!(driver.call(&["isattached", &json, "node-1"]).success()["attached"], true);
+    drop(claimed);
+    driver.call(&["unmountdevice", &driver.device_dir("pv-1")]).success();
     driver.call(&["detach", "pv-1", "node-1"]).success();
     node.is_clean();
 }

@@ -152,10 +152,12 @@ impl Work<'_> {
 
     /// Takes the volume's loop device down.
     pub(super) fn loop_detach(&mut self, device: Granted<Rc<Device>>) -> Result<(), Failure> {
+        // One that cannot be taken down is still the volume's: whoever asks next tries again, and
+        // the record goes on listing it.
+        loopdev::detach(device)?;
         // It is gone once its last descriptor is closed, ours included.
         self.session.device = None;
         self.effects.device = None;
-        loopdev::detach(device)?;
         crash::point("loop-detached");
         Ok(())
     }

@@ -135,7 +135,8 @@ pub fn open(number: (u32, u32), identity: &str) -> Result<Option<Device>, Failur
 }
 
 /// Takes a loop device down. It is gone when its last descriptor is closed, this one included.
-/// `busy` if something has claimed it; one that is gone already is success.
+/// `busy` if something has claimed it and does not let go of it soon, as what a killed process
+/// had does; one that is gone already is success.
 pub fn detach(device: Granted<Rc<Device>>) -> Result<(), Failure> {
     let device = device.into_inner();
     let node = device.node().display();
@@ -145,7 +146,7 @@ pub fn detach(device: Granted<Rc<Device>>) -> Result<(), Failure> {
     }
     device::recheck(&device)?;
     // The kernel would only note the wish, and do it at some later unmount.
-    if device::in_use(&device)? {
+    if !device::soon(|| device::in_use(&device).map(|used| !used))? {
         return Err(unfit("busy", format!("{what}: it is still mounted or otherwise in use")));
     }
     match raw::loop_clear(&device.file) {
