@@ -190,7 +190,7 @@ pub enum Response {
 pub enum FromGuest {
     /// A host call. The guest waits for the response.
     Request(Request),
-    /// The export has returned, or never will. The last message.
+    /// The export has returned, or never will. The last message of a call.
     Finished(Outcome),
 }
 
@@ -219,7 +219,7 @@ pub enum Outcome {
     },
 }
 
-/// What the broker says first: the call, as far as the component may know it.
+/// What the broker says first, of each call: it, as far as the component may know it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Start {

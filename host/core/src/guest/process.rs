@@ -103,7 +103,7 @@ pub fn spawn(image: File, image_digest: &str) -> Result<Child, Failure> {
 }
 
 /// Starts a guest process. It gives up its privileges, waits for [`Child::load`], and then for
-/// a [`Start`].
+/// a [`Start`]; when it has told the outcome, it waits for another.
 ///
 /// The calling process must have one thread. Whatever is wrong with the image or the machine is
 /// told as the call's outcome; an error here means that there is no process.
@@ -150,22 +150,28 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
     let prepared = ready.and_then(|loader| prepare(&loader, image, &digest));
     // Before anything of this call is known, while the broker is still busy with it.
     let prepared = prepared.and_then(|prepared| filter::install().map(|()| prepared));
-    let Ok(Some(start)) = channel.receive::<Start>(&mut Vec::new()) else { leave() };
+    let Ok(Some(mut start)) = channel.receive::<Start>(&mut Vec::new()) else { leave() };
     let prepared = prepared.and_then(|prepared| {
         confine::bound(start.cpu_seconds, start.memory_bytes)?;
         Ok(prepared)
     });
-    let outcome = match &prepared {
-        Ok(prepared) => run::run(prepared, Arc::clone(&channel), start),
-        Err(failure) => Some(Outcome::Unusable(failure.clone())),
-    };
-    if let Some(outcome) = outcome {
+    loop {
+        let (outcome, used) = match &prepared {
+            Ok(prepared) => {
+                let (outcome, store) = run::run(prepared, Arc::clone(&channel), start);
+                (outcome, Some(store))
+            }
+            Err(failure) => (Some(Outcome::Unusable(failure.clone())), None),
+        };
+        let Some(outcome) = outcome else { leave() };
         run::finish(&channel, outcome);
         // To end takes a while, on the very processor that the broker would go on at. It ends
-        // us, or its own end does, once kubelet has its answer.
-        let _ = channel.receive::<Start>(&mut Vec::new());
+        // us, or its own end does, once kubelet has its answer; unless that takes another call.
+        let Ok(Some(next)) = channel.receive::<Start>(&mut Vec::new()) else { leave() };
+        start = next;
+        // Nothing of one call is left in the next: not even its memory.
+        drop(used);
     }
-    leave()
 }
 
 fn prepare(loader: &Loader, file: File, digest: &str) -> Result<Prepared, Failure> {

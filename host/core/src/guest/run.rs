@@ -1,4 +1,4 @@
-//! One call of one export, from the instance to the outcome.
+//! One call of one export, from the instance to the outcome. Another call gets another instance.
 
 use std::io;
 use std::sync::Arc;
@@ -21,15 +21,17 @@ const FRAMES: usize = 6;
 /// The longest name of a function in an account, in bytes.
 const FRAME: usize = 120;
 
-/// Runs the call: how it ended; `None` if the broker is gone, and nobody is left to tell.
-pub(super) fn run(prepared: &Prepared, channel: Arc<Channel>, start: Start) -> Option<Outcome> {
+/// Runs the call: how it ended; `None` if the broker is gone, and nobody is left to tell. Beside
+/// that, the instance: to take it apart before the outcome is told would only make the broker wait.
+pub(super) fn run(
+    prepared: &Prepared,
+    channel: Arc<Channel>,
+    start: Start,
+) -> (Option<Outcome>, Store<Imports>) {
     let mut store = Store::new(prepared.pre.engine(), Imports::new(channel, start));
     limits::apply(&mut store);
     let outcome = outcome(prepared, &mut store);
-    let told = (!store.data().broker_is_gone()).then_some(outcome);
-    // The process ends now. To take the instance apart first would only make the broker wait.
-    std::mem::forget(store);
-    told
+    ((!store.data().broker_is_gone()).then_some(outcome), store)
 }
 
 /// Tells the broker that the call has ended. There is nobody to tell if that fails.

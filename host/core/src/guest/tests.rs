@@ -61,7 +61,7 @@ fn play(
     let (ours, theirs) = channels();
     let guest = thread::spawn(move || {
         let theirs = Arc::new(theirs);
-        if let Some(outcome) = run::run(&load(&image).unwrap(), Arc::clone(&theirs), start) {
+        if let (Some(outcome), _) = run::run(&load(&image).unwrap(), Arc::clone(&theirs), start) {
             run::finish(&theirs, outcome);
         }
     });
