@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use wasmount_core::crash::POINTS;
-use wasmount_tests::{Driver, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, options};
+use wasmount_tests::{
+    Driver, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, killed, killed_and_repeated, options,
+};
 
 #[test]
 fn the_next_call_repairs_what_a_crash_left() {
@@ -140,26 +140,4 @@ fn life(node: &Node, driver: &Driver<'_>, point: &str) -> bool {
     assert_eq!(claims, 0, "{point}: a claim is left");
     fs::remove_file(node.path("images").join(format!("{volume}.img"))).expect("removed");
     fired
-}
-
-/// Makes the call with the crash point armed, then twice without. Whether it was killed.
-fn killed_and_repeated(node: &Node, driver: &Driver<'_>, point: &str, args: &[&str]) -> bool {
-    let killed = killed(node, driver, point, args);
-    driver.call(args).success();
-    driver.call(args).success();
-    killed
-}
-
-/// Makes the call with the crash point armed. Whether it was killed.
-fn killed(node: &Node, driver: &Driver<'_>, point: &str, args: &[&str]) -> bool {
-    fs::write(node.path("run/crash-point"), point).expect("armed");
-    let status = Command::new(driver.executable())
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("a driver");
-    fs::remove_file(node.path("run/crash-point")).expect("disarmed");
-    status.signal().is_some()
 }

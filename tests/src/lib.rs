@@ -6,6 +6,8 @@
 //! fail under `CI=true`.
 
 mod answer;
+mod given_back;
+mod killed;
 pub mod machine;
 mod node;
 mod process;
@@ -15,6 +17,7 @@ mod seen;
 mod storage;
 
 pub use answer::Answer;
+pub use killed::{killed, killed_and_repeated};
 pub use node::{Driver, Node, UID, answer, is_mount_point, options};
 pub use process::Process;
 pub use running::{Running, until};

@@ -94,13 +94,52 @@ impl Node {
         grants: &str,
         binary: PathBuf,
     ) -> Driver<'_> {
+        self.install_by(component, name, grants, binary, &[])
+    }
+
+    /// Installs a component under `example.com/<component>` for a cluster that attaches nothing.
+    pub fn install_node_only(&self, component: &str, grants: &str, binary: PathBuf) -> Driver<'_> {
+        let name = format!("example.com/{component}");
+        self.install_by(component, &name, grants, binary, &["--node-only"])
+    }
+
+    /// Asserts that a component is not installed under `example.com/<component>`, as things are.
+    /// Returns why.
+    pub fn refuses_to_install(&self, component: &str, grants: &str) -> String {
+        let name = format!("example.com/{component}");
+        let answer = self.installs(component, &name, grants, program("wasmount-driver"), &[]);
+        assert_eq!(answer.exit, Some(1), "{}", answer.stdout);
+        answer.stderr
+    }
+
+    fn install_by(
+        &self,
+        component: &str,
+        name: &str,
+        grants: &str,
+        binary: PathBuf,
+        more: &[&str],
+    ) -> Driver<'_> {
+        let answer = self.installs(component, name, grants, binary, more);
+        assert_eq!(answer.exit, Some(0), "{}{}", answer.stdout, answer.stderr);
+        Driver { node: self, name: name.to_owned() }
+    }
+
+    fn installs(
+        &self,
+        component: &str,
+        name: &str,
+        grants: &str,
+        binary: PathBuf,
+        more: &[&str],
+    ) -> Answer {
         let file = self.path(&format!("{}.grants.toml", name.replace('/', "~")));
         fs::write(&file, grants.replace("{images}", &self.images.display().to_string()))
             .expect("grants written");
         let mut command = Command::new(program("wasmount"));
         command.arg("install").arg(component_file(component)).args(["--driver", name]);
         command.arg("--grants").arg(file).arg("--driver-binary").arg(binary);
-        command.args(["--node-name", &self.name]);
+        command.args(["--node-name", &self.name]).args(more);
         for (flag, dir) in [
             ("--plugin-dir", "plugins"),
             ("--kubelet-root", "kubelet"),
@@ -110,9 +149,7 @@ impl Node {
         ] {
             command.arg(flag).arg(self.path(dir));
         }
-        let answer = answer(&mut command, format!("install {name}"));
-        assert_eq!(answer.exit, Some(0), "{}{}", answer.stdout, answer.stderr);
-        Driver { node: self, name: name.to_owned() }
+        answer(&mut command, format!("install {name}"))
     }
 
     /// A driver that is installed already.
@@ -219,6 +256,11 @@ impl Driver<'_> {
         let text =
             args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
         answer(Command::new(self.executable()).args(args), text)
+    }
+
+    /// The name that it is installed under.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A path on the driver's node, see [`Node::path`].

@@ -48,7 +48,12 @@ pub fn run(arguments: &arguments::GrantsApply, output: &mut Output<'_>) -> Resul
         wasmount_pack::inspect(&present.component).context("examining the component")?;
     output.text(&format!("changed what {driver} is granted"))?;
     changes.iter().try_for_each(|change| output.text(&format!("  {change}")))?;
-    let report = Report { inspection: &inspection, grants: &file.grants, staged: &staged };
+    let report = Report {
+        inspection: &inspection,
+        grants: &file.grants,
+        attaching: present.bundle.receipt.attaching(),
+        staged: &staged,
+    };
     report.print(output)?;
     report.warn(output);
     Ok(())

@@ -106,6 +106,10 @@ pub struct Install {
     /// a level that all of them have, such as x86-64-v2
     #[arg(long, value_name = "LEVEL", default_value = "native", value_parser = cpu)]
     pub target_cpu: Cpu,
+    /// Attach volumes on this node itself, within `mount`: for clusters that attach no FlexVolumes,
+    /// such as OpenShift's
+    #[arg(long)]
+    pub node_only: bool,
     /// The driver program [default: wasmount-driver beside this program]
     #[arg(long, value_name = "FILE")]
     pub driver_binary: Option<PathBuf>,

@@ -57,6 +57,14 @@ fn describe(
     writeln!(text, "{} {}: {}", manifest.name, manifest.version, manifest.description)?;
     writeln!(text, "  sha256   {sha256} ({bytes} bytes)")?;
     writeln!(text, "  exports  {}", join(&inspection.exports))?;
+    let exports = |name| inspection.exports.iter().any(|export| export.name() == name);
+    match (exports("attacher"), exports("device")) {
+        (true, _) => {
+            writeln!(text, "  attach   by the cluster; with `install --node-only`, on the node")?;
+        }
+        (false, true) => writeln!(text, "  attach   on the node, within mount")?,
+        (false, false) => {}
+    }
     writeln!(
         text,
         "  kubelet  sets the group of files: {}; SELinux relabelling: {}; metrics: {}",

@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::Bundle;
+use wasmount_core::bundle::receipt::Attaching;
+use wasmount_core::bundle::{Bundle, Receipt};
 use wasmount_core::guest::compiler::{self, Cpu};
 use wasmount_core::guest::engine::WASMTIME_VERSION;
 
@@ -68,12 +69,17 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         receipt: &receipt,
     };
 
+    let settings = Receipt::parse(&receipt).context("reading the receipt")?;
     let lock = plugins.lock(|| output.waiting(&plugins))?;
-    refuse_to_lose_records(arguments, &plugins)?;
+    let before = in_force(arguments, &plugins);
+    if let Some(before) = &before {
+        refuse_to_strand_volumes(before, &settings)?;
+    }
     let accept = |directory: &Path| accept::version(directory, WASMTIME_VERSION);
     let staged = stage::install(&plugins, &lock, &arguments.driver, &version, &accept)?;
     drop(lock);
-    report(arguments, &component, &grants, &staged, output)
+    let attaching = (before.map(|before| before.attaching()), settings.attaching());
+    report(arguments, &component, &grants, &staged, attaching, output)
 }
 
 /// Fails for any user but root, to whom all that is installed has to belong.
@@ -125,35 +131,50 @@ fn driver_binary(arguments: &arguments::Install) -> Result<PathBuf> {
     Ok(own.with_file_name(DRIVER))
 }
 
-/// An upgrade that moves the records would leave nobody who knows how to unmount what is mounted.
-fn refuse_to_lose_records(arguments: &arguments::Install, plugins: &PluginDir) -> Result<()> {
+/// What is installed now. One that cannot be read is being repaired.
+fn in_force(arguments: &arguments::Install, plugins: &PluginDir) -> Option<Receipt> {
     let directory = plugins.driver(&arguments.driver);
-    let Ok(Some(current)) = directory.current_version() else {
-        return Ok(());
-    };
-    // One that cannot be read is being repaired.
-    let Ok(bundle) = Bundle::read_at(&directory.version(&current)) else {
-        return Ok(());
-    };
-    let old = bundle.receipt;
+    let current = directory.current_version().ok()??;
+    Bundle::read_at(&directory.version(&current)).ok().map(|bundle| bundle.receipt)
+}
+
+/// An upgrade that moves the records would leave nobody who knows how to unmount what is mounted,
+/// and one that changes who attaches volumes, nobody who would ask for it.
+pub fn refuse_to_strand_volumes(old: &Receipt, new: &Receipt) -> Result<()> {
     let moved = [
-        ("--data-dir", &old.data_dir, &arguments.data_dir),
-        ("--run-dir", &old.run_dir, &arguments.run_dir),
-        ("--kubelet-root", &old.kubelet_root, &arguments.kubelet_root),
+        ("--data-dir", &old.data_dir, &new.data_dir),
+        ("--run-dir", &old.run_dir, &new.run_dir),
+        ("--kubelet-root", &old.kubelet_root, &new.kubelet_root),
     ];
-    let Some((option, was, _)) = moved.into_iter().find(|(_, was, is)| was != is) else {
+    let moved = moved.into_iter().find(|(_, was, is)| was != is).map(|(option, was, _)| {
+        format!(
+            "what is to be undone is on record for other directories; install it with {option} {}",
+            was.display()
+        )
+    });
+    let reattached = (old.attaching() != new.attaching()).then(|| {
+        let keep = match (old.node_only == new.node_only, old.node_only) {
+            (true, _) => "a component with the same exports",
+            (false, true) => "it with --node-only",
+            (false, false) => "it without --node-only",
+        };
+        format!(
+            "they were attached {}, and nothing else takes them down again; until they are gone, \
+             install {keep}",
+            old.attaching().by()
+        )
+    });
+    let Some(why) = moved.or(reattached) else {
         return Ok(());
     };
-    let data_dir = old.data_dir.join(arguments.driver.tilde());
+    let data_dir = old.data_dir.join(old.driver.tilde());
     let used = usage::volumes(&data_dir, &usage::boot_id()?, &old.kubelet_root)?;
     if let Some(volume) = used.first() {
         bail!(
-            "volumes of {} are in use ({}: {}), and what is to be undone is on record for other \
-             directories; install it with {option} {}",
-            arguments.driver,
+            "volumes of {} are in use ({}: {}), and {why}",
+            old.driver,
             volume.volume,
             volume.how.join(", "),
-            was.display()
         );
     }
     Ok(())
@@ -164,6 +185,7 @@ fn report(
     component: &Component,
     file: &GrantsFile,
     staged: &Staged,
+    (before, attaching): (Option<Attaching>, Attaching),
     output: &mut Output<'_>,
 ) -> Result<()> {
     let inspection = &component.inspection;
@@ -172,10 +194,17 @@ fn report(
         None => format!("installed {driver}: {} {}", manifest.name, manifest.version),
         Some(_) => format!("upgraded {driver} to {} {}", manifest.name, manifest.version),
     })?;
-    let report = Report { inspection, grants: &file.grants, staged };
+    let report = Report { inspection, grants: &file.grants, attaching, staged };
     report.print(output)?;
     if staged.previous.is_some() && arguments.grants.is_none() {
         output.warn("it was installed without --grants: what it was granted before is no more");
+    }
+    if let Some(before) = before.filter(|before| *before != attaching) {
+        output.warn(&format!(
+            "volumes are attached {} now, and before this {}: see --node-only",
+            attaching.by(),
+            before.by()
+        ));
     }
     if arguments.grants.is_none() && !Coverage::of(inspection, &file.grants).missing.is_empty() {
         let component = arguments.file.display();

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 use wasmount_core::bundle::Bundle;
+use wasmount_core::bundle::receipt::Attaching;
 use wasmount_core::call::DriverName;
 
 use crate::arguments;
@@ -30,6 +31,8 @@ struct Installed {
     component: Option<String>,
     component_version: Option<String>,
     exports: Vec<String>,
+    /// Who attaches its volumes.
+    attaching: Option<Attaching>,
     version: Option<String>,
     wasmtime: Option<String>,
     installed_at: Option<String>,
@@ -64,8 +67,8 @@ pub fn run(arguments: &arguments::List, output: &mut Output<'_>) -> Result<()> {
         let path = plugins.path().display();
         return output.text(&format!("no driver in {path} was installed by wasmount"));
     }
-    let rows: Vec<[String; 6]> = drivers.iter().flat_map(Installed::rows).collect();
-    let head = ["DRIVER", "COMPONENT", "EXPORTS", "VERSION", "WASMTIME", "HEALTH"];
+    let rows: Vec<[String; 7]> = drivers.iter().flat_map(Installed::rows).collect();
+    let head = ["DRIVER", "COMPONENT", "EXPORTS", "ATTACH", "VERSION", "WASMTIME", "HEALTH"];
     let mut table = vec![head];
     table.extend(rows.iter().map(|row| row.each_ref().map(String::as_str)));
     output.text(&columns(&table))
@@ -78,6 +81,7 @@ fn examine(plugins: &PluginDir, driver: &DriverName) -> Installed {
         component: None,
         component_version: None,
         exports: Vec::new(),
+        attaching: None,
         version: None,
         wasmtime: None,
         installed_at: None,
@@ -91,6 +95,7 @@ fn examine(plugins: &PluginDir, driver: &DriverName) -> Installed {
         let path = directory.version(&version);
         // What the receipt says is shown even if the driver would not believe it any more.
         let receipt = Bundle::read_at(&path)?.receipt;
+        listed.attaching = Some(receipt.attaching());
         listed.component = Some(receipt.component.name);
         listed.component_version = Some(receipt.component.version);
         listed.exports = receipt.exports;
@@ -123,7 +128,7 @@ fn kept(directory: &DriverDir, present: &VersionId) -> Vec<Kept> {
 }
 
 impl Installed {
-    fn rows(&self) -> Vec<[String; 6]> {
+    fn rows(&self) -> Vec<[String; 7]> {
         let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "?".to_owned());
         let component = match (&self.component, &self.component_version) {
             (Some(name), Some(version)) => format!("{name} {version}"),
@@ -134,6 +139,7 @@ impl Installed {
             self.driver.clone(),
             component,
             exports,
+            self.attaching.map_or("?", Attaching::name).to_owned(),
             or_unknown(&self.version),
             or_unknown(&self.wasmtime),
             self.problem.clone().unwrap_or_else(|| "ok".to_owned()),
@@ -143,6 +149,7 @@ impl Installed {
                 String::new(),
                 format!("{} {}", kept.component, kept.component_version),
                 kept.exports.join(","),
+                String::new(),
                 kept.version.clone(),
                 kept.wasmtime.clone(),
                 format!("kept, installed {}", kept.installed_at),

@@ -1,6 +1,7 @@
 //! What is said of a version that was just put to use, by whichever command.
 
 use anyhow::Result;
+use wasmount_core::bundle::receipt::Attaching;
 use wasmount_core::grants::Grants;
 use wasmount_pack::Inspection;
 
@@ -15,6 +16,8 @@ pub struct Report<'a> {
     pub inspection: &'a Inspection,
     /// What it is granted.
     pub grants: &'a Grants,
+    /// Who attaches its volumes.
+    pub attaching: Attaching,
     /// How it got there.
     pub staged: &'a Staged,
 }
@@ -34,6 +37,9 @@ impl Report<'_> {
         let exports: Vec<&str> =
             self.inspection.exports.iter().map(|export| export.name()).collect();
         output.text(&format!("  exports  {}", exports.join(", ")))?;
+        if self.attaching != Attaching::Nobody {
+            output.text(&format!("  attach   {}", self.attaching.by()))?;
+        }
         output.text(&format!("  asks     {}", in_short(&coverage::asked(self.inspection))))?;
         output.text(&format!("  granted  {}", in_short(&coverage::given(self.grants))))
     }

@@ -6,11 +6,12 @@
 //! from is kept, and so the next rollback returns to it.
 
 use anyhow::{Context as _, Result, bail};
+use wasmount_core::bundle::Receipt;
 use wasmount_core::grants::Grants;
 
 use crate::arguments;
 use crate::changes;
-use crate::install::require_root;
+use crate::install::{refuse_to_strand_volumes, require_root};
 use crate::installed::Installed;
 use crate::layout::{DriverDir, PluginDir, VersionId};
 use crate::output::Output;
@@ -36,6 +37,8 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
         grants: text,
         grants_source: kept.bundle.receipt.grants_source.clone(),
     })?;
+    let settings = Receipt::parse(&receipt).context("reading the receipt")?;
+    refuse_to_strand_volumes(&present.bundle.receipt, &settings)?;
     let staged = earlier.install(&plugins, &lock, &receipt, text)?;
     drop(lock);
 
@@ -47,7 +50,12 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
         output.text(&format!("  {change}"))?;
     }
     let grants = Grants::parse(text).context("reading the grants")?;
-    let report = Report { inspection: &inspection, grants: &grants, staged: &staged };
+    let report = Report {
+        inspection: &inspection,
+        grants: &grants,
+        attaching: settings.attaching(),
+        staged: &staged,
+    };
     report.print(output)?;
     report.warn(output);
     Ok(())

@@ -40,10 +40,11 @@ fn from_installation_to_uninstallation() -> Result<()> {
     );
     assert_eq!(upgraded, (told, compiling, Some(0)));
 
-    let head = "DRIVER            COMPONENT  EXPORTS  VERSION           WASMTIME  HEALTH\n\
-                example.com/disk  disk 1.0   volume  ";
-    let kept =
-        format!("                  disk 1.0   volume   {first}  48.0.8    kept, installed $TIME");
+    let head = "DRIVER            COMPONENT  EXPORTS  ATTACH  VERSION           WASMTIME  HEALTH\n\
+                example.com/disk  disk 1.0   volume   nobody ";
+    let kept = format!(
+        "                  disk 1.0   volume           {first}  48.0.8    kept, installed $TIME"
+    );
     let listed = format!("{head} {second}  48.0.8    ok\n{kept}\n");
     let (mut list, said, code) = node.run(&["list"])?;
     list.replace_range(list.len() - 21..list.len() - 1, "$TIME");

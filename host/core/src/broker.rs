@@ -2,8 +2,8 @@
 //!
 //! It is root on a node, may block in the kernel, and holds the volume's lock while it lives. It has
 //! no part in kubelet's descriptors: its reply goes to the [`supervisor`](crate::supervisor).
-//! [`attempt`] is the way of a call in one screen; what each step does is in the module that it
-//! names. Nothing is decided here (`decide`), nothing done (`kernel`).
+//! [`attempt`] and [`Turn::operate`] are the way of a call in two screens; what each step does is in
+//! the module that it names. Nothing is decided here (`decide`), nothing done (`kernel`).
 
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,9 +13,10 @@ use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
 use crate::audit::Audit;
+use crate::bundle::receipt::Attaching;
 use crate::bundle::{Bundle, Receipt};
 use crate::call::arguments::Arguments;
-use crate::call::{Access, Call, Operation};
+use crate::call::{Access, Call, Operation, Secrets, TargetPath};
 use crate::crash;
 use crate::decide;
 use crate::failure::{Code, Failure};
@@ -35,6 +36,7 @@ mod compose;
 mod conversation;
 mod effects;
 mod ledger;
+mod node_only;
 mod perform;
 mod route;
 mod settled;
@@ -78,16 +80,31 @@ fn start_guest(arguments: &mut Arguments) -> Result<Child, Failure> {
     process::start()
 }
 
-/// One call's doings: what [`attempt`] has gathered before the component is asked.
+/// Whose turn it is: what the operations have in common that a call of kubelet's consists of. That
+/// is one, unless the host attaches volumes itself (`node_only`).
+struct Turn<'a> {
+    bundle: &'a Bundle,
+    grants: Rc<Grants>,
+    link: &'a Link,
+    audit: &'a mut Audit,
+    guest: &'a mut Result<Child, Failure>,
+    /// Whether anything may be owed off the node if the component fails to take it back: so unless
+    /// it is known that its `attach` has never succeeded.
+    attached: bool,
+    /// None away from the node. It outlives all that an operation holds: who gets the lock next
+    /// finds devices and mounts as they will be.
+    ledger: Option<Ledger>,
+}
+
+/// One operation's doings: what [`Turn::operate`] has gathered before the component is asked.
 struct Work<'a> {
     call: &'a Call,
     link: &'a Link,
     audit: &'a mut Audit,
     session: Session,
     effects: Effects,
-    /// None away from the node. Last, so that the lock is let go of after all that the call held:
-    /// who gets it next finds devices and mounts as they will be.
-    ledger: Option<Ledger>,
+    attached: bool,
+    ledger: &'a mut Option<Ledger>,
 }
 
 fn serve(
@@ -134,20 +151,17 @@ fn attempt(
     exit: &mut i32,
 ) -> Result<Reply, Failure> {
     let receipt = &bundle.receipt;
-    let route = Route::of(operation, &receipt.exports);
+    let route = Route::of_call(operation, receipt);
     if route == Route::Nobody {
-        return Ok(Reply::NotSupported {
-            message: format!("{} does not export it", bundle.driver),
-        });
+        return Ok(Reply::NotSupported { message: route::unsupported(operation, receipt) });
     }
     // It loads the component while the arguments are parsed.
-    let component = match (route, &*guest) {
-        (Route::Component, Ok(guest)) => {
-            bundle.image().and_then(|(image, digest)| guest.load(image, digest))
-        }
-        (Route::Component, Err(failure)) => Err(failure.clone()),
-        (Route::Host | Route::Nobody, _) => Err(conversation::no_component()),
-    };
+    let runs_component = route != Route::Host;
+    if let (true, Ok(child)) = (runs_component, &*guest)
+        && let Err(failure) = bundle.image().and_then(|(image, digest)| child.load(image, digest))
+    {
+        *guest = Err(failure);
+    }
     crash::point("guest-started");
 
     let grants = Grants::parse(&bundle.grants_text).map_err(|error| error.as_failure())?;
@@ -160,7 +174,9 @@ fn attempt(
         Call::parse(operation, &arguments.args()[1..], &bundle.driver, &receipt.kubelet_root)?;
     let secrets = call.take_secrets();
     audit.line("call", about(&call));
-    let component = component.and_then(|()| bundle.verify_component());
+    if let (true, Err(failure)) = (runs_component, bundle.verify_component()) {
+        *guest = Err(failure);
+    }
 
     let on_node = rustix::process::geteuid().is_root();
     if !on_node && operation.needs_root() {
@@ -174,38 +190,71 @@ fn attempt(
         None => None,
     };
     crash::point("locked");
-    let target = match call.target() {
-        Some(path) => Some(Rc::new(target::open(&receipt.kubelet_root, &path.beneath_root)?)),
-        None => None,
-    };
-    if let Some(ledger) = &ledger {
-        ledger.same_volume(&call)?;
-        if let Some(reply) = settled::reply(&call, ledger, target.as_deref())? {
+    let grants = Rc::new(grants);
+    let mut turn = Turn { bundle, grants, link, audit, guest, attached: true, ledger };
+    match route {
+        Route::Steps => turn.go_through(&call, secrets),
+        Route::Component | Route::Host | Route::Nobody => turn.operate(&call, secrets),
+    }
+}
+
+impl Turn<'_> {
+    /// One operation, from what is there to what is to be.
+    fn operate(&mut self, call: &Call, secrets: Secrets) -> Result<Reply, Failure> {
+        let (operation, receipt) = (call.operation(), &self.bundle.receipt);
+        let target = self.target(call)?;
+        if let Some(reply) = self.settled(call, target.as_deref())? {
             return Ok(reply);
         }
-        if matches!(operation, Operation::UnmountDevice | Operation::Detach) {
+        if let (Some(ledger), Operation::UnmountDevice | Operation::Detach) =
+            (&self.ledger, operation)
+        {
             let at_detach = operation == Operation::Detach;
             teardown::nothing_mounted(ledger, &receipt.kubelet_root, at_detach)?;
         }
+        let opened = opened(call, self.ledger.as_ref(), target, receipt)?;
+        let place = Place {
+            driver: self.bundle.driver.clone(),
+            node_name: receipt.node_name.clone(),
+            keeps_records: self.ledger.is_some(),
+            claims: Rc::new(Known::new(self.ledger.as_ref())),
+        };
+        let record = self.ledger.as_ref().and_then(|ledger| ledger.record.clone());
+        let grants = Rc::clone(&self.grants);
+        let mut work = Work {
+            call,
+            link: self.link,
+            audit: self.audit,
+            session: Session::new(place, grants, call, secrets, record, opened),
+            effects: Effects::default(),
+            attached: self.attached,
+            ledger: &mut self.ledger,
+        };
+        work.prepare()?;
+        let outcome = match Route::of(operation, &receipt.exports) {
+            Route::Component => work.converse(self.guest),
+            Route::Host | Route::Steps | Route::Nobody => work.compose(),
+        };
+        match operation {
+            Operation::Unmount | Operation::UnmountDevice => work.take_down(outcome),
+            Operation::Detach if receipt.attaching() == Attaching::Node => work.give_back(outcome),
+            _ => work.commit(outcome),
+        }
     }
-    let opened = opened(&call, ledger.as_ref(), target, receipt)?;
-    let place = Place {
-        driver: bundle.driver.clone(),
-        node_name: receipt.node_name.clone(),
-        keeps_records: ledger.is_some(),
-        claims: Rc::new(Known::new(ledger.as_ref())),
-    };
-    let record = ledger.as_ref().and_then(|ledger| ledger.record.clone());
-    let session = Session::new(place, grants, &call, secrets, record, opened);
-    let mut work = Work { call: &call, link, audit, ledger, session, effects: Effects::default() };
-    work.prepare()?;
-    let outcome = match route {
-        Route::Component => component.and_then(|()| work.converse(guest)),
-        Route::Host | Route::Nobody => work.compose(),
-    };
-    match operation {
-        Operation::Unmount | Operation::UnmountDevice => work.take_down(outcome),
-        _ => work.commit(outcome),
+
+    /// The directory of a call.
+    fn target(&self, call: &Call) -> Result<Option<Rc<Target>>, Failure> {
+        let root = &self.bundle.receipt.kubelet_root;
+        let open = |path: &TargetPath| target::open(root, &path.beneath_root).map(Rc::new);
+        call.target().map(open).transpose()
+    }
+
+    /// The reply of a call that has nothing to do, or the refusal of one that is about another
+    /// volume of that name.
+    fn settled(&self, call: &Call, target: Option<&Target>) -> Result<Option<Reply>, Failure> {
+        let Some(ledger) = &self.ledger else { return Ok(None) };
+        ledger.same_volume(call)?;
+        settled::reply(call, ledger, target)
     }
 }
 
@@ -260,7 +309,7 @@ impl Work<'_> {
                 drop(device);
                 let Some(granted) = decide::host::detach(&self.session) else { return Ok(()) };
                 self.loop_detach(granted)?;
-                if let Some(ledger) = &mut self.ledger
+                if let Some(ledger) = self.ledger
                     && let Some(mut record) = ledger.record.clone()
                 {
                     (record.device, record.staged) = (None, None);

@@ -54,6 +54,20 @@ pub struct Volume {
     pub ignored: Vec<String>,
 }
 
+impl Volume {
+    /// The same volume as kubelet describes it for an operation on its device: without the pod, and
+    /// without what is the pod's own.
+    pub fn of_device(&self) -> Self {
+        let pod = [const { None }; 4];
+        Self {
+            name: self.name.clone(),
+            facts: VolumeFacts { fs_group: None, pod, ..self.facts.clone() },
+            secrets: Secrets::default(),
+            ignored: Vec::new(),
+        }
+    }
+}
+
 /// A call. Each case holds what its operation needs, and there is no case for what is answered
 /// without looking at arguments: `init` and `getvolumename`.
 #[derive(Debug)]

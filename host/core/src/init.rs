@@ -4,6 +4,7 @@
 //! is nothing but the plugin directory. So nothing is started, locked, written or compiled here.
 
 use crate::bundle::Bundle;
+use crate::bundle::receipt::Attaching;
 use crate::call::Operation;
 use crate::failure::{Code, Failure};
 use crate::grants::Grants;
@@ -34,13 +35,12 @@ pub fn answer(arguments: &[&[u8]]) -> (Vec<u8>, i32) {
 }
 
 fn capabilities(bundle: &Bundle) -> Reply {
-    let exports = |name| bundle.receipt.exports.iter().any(|export| export == name);
     let told = &bundle.receipt.capabilities;
     Reply::capable(Capabilities {
-        attach: exports("attacher"),
+        attach: bundle.receipt.attaching() == Attaching::Cluster,
         selinux_relabel: told.selinux_relabel,
         supports_metrics: told.supports_metrics,
         fs_group: told.fs_group,
-        requires_fs_resize: exports("expander"),
+        requires_fs_resize: bundle.receipt.exports("expander"),
     })
 }

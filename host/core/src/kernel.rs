@@ -57,6 +57,7 @@ pub mod loopdev;
 pub mod mounts;
 mod raw;
 pub mod requirements;
+pub mod staging;
 pub mod superblocks;
 pub mod target;
 #[cfg(test)]

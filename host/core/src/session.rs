@@ -62,7 +62,7 @@ pub struct Session {
     /// How the volume may be used: as this call says or, in a teardown, as it was recorded.
     pub access: Access,
     /// What the operator granted.
-    pub grants: Grants,
+    pub grants: Rc<Grants>,
     /// The node that the call is about: the one it names, or this one.
     pub node: String,
     /// This node's name.
@@ -95,7 +95,7 @@ impl Session {
     /// The session of a call.
     pub fn new(
         place: Place,
-        grants: Grants,
+        grants: Rc<Grants>,
         call: &Call,
         secrets: Secrets,
         record: Option<VolumeRecord>,

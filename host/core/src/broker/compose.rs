@@ -33,8 +33,8 @@ impl Work<'_> {
                 }
                 Ok(Reply::DONE)
             }
-            // `take_down` does all there is to do.
-            Call::Unmount { .. } => Ok(Reply::DONE),
+            // `take_down` and `give_back` do all there is to do.
+            Call::Unmount { .. } | Call::Detach { .. } => Ok(Reply::DONE),
             _ => {
                 let operation: Operation = self.call.operation();
                 let message = format!(

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::bundle::receipt::Receipt;
-use crate::call::{Call, DriverName, MountDir, Operation, TargetPath};
+use crate::call::{Call, DriverName, MountDir, NodeName, Operation, TargetPath};
 use crate::failure::{Code, Failure};
 use crate::journal::lock::Lock;
 use crate::journal::record::{FormatRef, VolumeRecord};
@@ -25,7 +25,8 @@ pub(super) struct Ledger {
     pub(super) record: Option<VolumeRecord>,
     lock: Lock,
     run_dir: PathBuf,
-    operation: Operation,
+    /// What kubelet asked for.
+    pub(super) asked: Operation,
 }
 
 impl Ledger {
@@ -47,7 +48,7 @@ impl Ledger {
             record,
             lock,
             run_dir: receipt.run_dir.clone(),
-            operation: call.operation(),
+            asked: call.operation(),
         })
     }
 
@@ -57,8 +58,8 @@ impl Ledger {
         let Some(held) = self.journal.claim(identity, &self.key)? else { return Ok(()) };
         let refusal = || held.refusal(identity);
         let driver: DriverName = held.driver.parse().map_err(|_| refusal())?;
-        let _lock = Lock::try_take(&self.run_dir, &driver, &held.key, self.operation)
-            .map_err(|_| refusal())?;
+        let _lock =
+            Lock::try_take(&self.run_dir, &driver, &held.key, self.asked).map_err(|_| refusal())?;
         if !self.journal.drop_stale(identity, &held)? {
             return Err(refusal());
         }
@@ -142,6 +143,14 @@ impl Ledger {
         Ok(record)
     }
 
+    /// Notes durably that a volume is about to be given to this node: from now on whoever takes it
+    /// down knows that there may be something to take down.
+    pub(super) fn begin(&mut self, call: &Call, node: &NodeName) -> Result<(), Failure> {
+        let mut record = self.draft(call)?;
+        record.attached_node = Some(node.as_str().to_owned());
+        self.save(Some(record))
+    }
+
     /// Notes durably that a format begins, or that it is over.
     pub(super) fn formatting(
         &mut self,
@@ -157,8 +166,7 @@ impl Ledger {
     /// an inline volume of an attachable driver the same name would otherwise share its data.
     pub(super) fn same_volume(&self, call: &Call) -> Result<(), Failure> {
         let (Some(record), Some(volume)) = (&self.record, call.volume()) else { return Ok(()) };
-        let same = record.options == volume.facts.options && record.fs_type == volume.facts.fs_type;
-        if same || !record.in_use() {
+        if record.is_of(&volume.facts) || !record.in_use() {
             return Ok(());
         }
         let (here, there) = (&volume.facts.options, &record.options);

@@ -1,9 +1,14 @@
 //! Who serves an operation: the component, the host itself, or nobody.
 //!
+//! A call of kubelet's is one operation, unless the host attaches this driver's volumes itself: then
+//! `mount` and `unmount` are several, each of which has its own route.
+//!
 //! Where a driver exports `device`, `mount`, `unmount` and `expandfs` are never "Not supported":
 //! kubelet would remember that and fall back to mounts and formats of its own, which nothing
 //! here would check.
 
+use crate::bundle::Receipt;
+use crate::bundle::receipt::Attaching;
 use crate::call::Operation;
 
 /// Who serves an operation.
@@ -13,21 +18,41 @@ pub(super) enum Route {
     Component,
     /// The host does what every such driver would do.
     Host,
+    /// The host goes through all operations that there would be otherwise.
+    Steps,
     /// "Not supported".
     Nobody,
 }
 
 impl Route {
+    /// The route of a call of kubelet's.
+    pub(super) fn of_call(operation: Operation, receipt: &Receipt) -> Self {
+        match (receipt.attaching(), operation) {
+            (Attaching::Node, Operation::Mount | Operation::Unmount) => Self::Steps,
+            // Nobody calls them then. Whoever does all the same is not to get in between.
+            (
+                Attaching::Node,
+                Operation::Attach
+                | Operation::Detach
+                | Operation::IsAttached
+                | Operation::WaitForAttach
+                | Operation::MountDevice
+                | Operation::UnmountDevice,
+            ) => Self::Nobody,
+            _ => Self::of(operation, &receipt.exports),
+        }
+    }
+
     /// The route of an operation, by what the component exports.
     pub(super) fn of(operation: Operation, exports: &[String]) -> Self {
         let exported = |name| exports.iter().any(|export| export == name);
         let (export, composed) = match operation {
             Operation::Mount | Operation::Unmount => ("volume", exported("device")),
             Operation::MountDevice | Operation::UnmountDevice => ("device", false),
-            Operation::Attach
-            | Operation::Detach
-            | Operation::WaitForAttach
-            | Operation::IsAttached => ("attacher", false),
+            Operation::Detach => ("attacher", exported("device")),
+            Operation::Attach | Operation::WaitForAttach | Operation::IsAttached => {
+                ("attacher", false)
+            }
             Operation::ExpandVolume => ("expander", false),
             Operation::ExpandFs => ("expander", exported("device")),
             Operation::Init | Operation::GetVolumeName => return Self::Nobody,
@@ -37,6 +62,17 @@ impl Route {
             (false, true) => Self::Host,
             (false, false) => Self::Nobody,
         }
+    }
+}
+
+/// Why an operation has nobody.
+pub(super) fn unsupported(operation: Operation, receipt: &Receipt) -> String {
+    let driver = &receipt.driver;
+    match receipt.attaching() {
+        Attaching::Node if Route::of(operation, &receipt.exports) != Route::Nobody => {
+            format!("{driver} attaches volumes on the node itself, within mount and unmount")
+        }
+        _ => format!("{driver} does not export it"),
     }
 }
 
@@ -56,6 +92,7 @@ mod tests {
             ("device", Operation::ExpandFs, Host),
             ("device", Operation::ExpandVolume, Nobody),
             ("device", Operation::Attach, Nobody),
+            ("device", Operation::Detach, Host),
             ("volume device attacher expander", Operation::Mount, Component),
             ("volume device attacher expander", Operation::ExpandFs, Component),
             ("volume device attacher expander", Operation::GetVolumeName, Nobody),

@@ -1,5 +1,5 @@
-//! The end of `unmount` and `unmountdevice`: whatever the component did, nothing of what the
-//! record lists for the target is left on this node.
+//! The end of `unmount` and `unmountdevice`, and of `detach` where the host attaches volumes itself:
+//! whatever the component did, nothing of what the record lists is left.
 //!
 //! A component that cannot run, or fails, does not keep a volume mounted: kubelet would call for
 //! ever and the node could not be drained. Its failure stays in the audit log.
@@ -12,8 +12,8 @@ use crate::call::Operation;
 use crate::crash;
 use crate::decide::host;
 use crate::failure::{Code, Failure};
-use crate::journal::record::VolumeRecord;
-use crate::kernel::{mounts, target};
+use crate::journal::record::{MountRef, VolumeRecord};
+use crate::kernel::{images, mounts, target};
 use crate::reply::Reply;
 
 use super::Work;
@@ -23,14 +23,8 @@ use super::ledger::Ledger;
 impl Work<'_> {
     /// Takes down what is left, and forgets it.
     pub(super) fn take_down(mut self, component: Result<Reply, Failure>) -> Result<Reply, Failure> {
-        if let Err(failure) = &component {
-            let message = self.session.redactor().clean(&failure.message).into_owned();
-            self.audit
-                .line("component-failed", json!({ "reason": failure.reason, "message": message }));
-        }
-        if self.link.is_stopped() {
-            return Err(stopped());
-        }
+        self.note_failure(&component);
+        self.may_go_on()?;
         if mounts::unmount(host::unmount(&self.session)?)? {
             self.audit.line("host-act", json!({ "act": "target-unmount" }));
             crash::point("unmounted");
@@ -45,8 +39,56 @@ impl Work<'_> {
         Ok(Reply::DONE)
     }
 
+    /// Ends the lease that is left, and forgets that the volume was given to this node. What only
+    /// the component knows of, and failed to take back, stays on record: there is no other call that
+    /// would ever ask for it again.
+    pub(super) fn give_back(mut self, component: Result<Reply, Failure>) -> Result<Reply, Failure> {
+        self.note_failure(&component);
+        self.may_go_on()?;
+        let record = self.ledger.as_ref().and_then(|ledger| ledger.record.as_ref());
+        let listed = record.is_some_and(|record| record.image.is_some());
+        let ended = host::release(&self.session)
+            .and_then(|release| release.map_or(Ok(false), images::release));
+        if let Ok(true) = ended {
+            self.audit.line("host-act", json!({ "act": "image-release" }));
+            crash::point("lease-released");
+        }
+        match (ended, component) {
+            (Err(failure), _) if listed || self.attached => return Err(failure),
+            (_, Err(failure)) if !listed && self.attached => return Err(failure),
+            _ => {}
+        }
+        if let Some(ledger) = self.ledger
+            && let Some(mut record) = ledger.record.clone()
+        {
+            record.attached_node = None;
+            record.settle();
+            ledger.replace(record)?;
+            crash::point("teardown-recorded");
+        }
+        Ok(Reply::DONE)
+    }
+
+    fn note_failure(&mut self, component: &Result<Reply, Failure>) {
+        if let Err(failure) = component {
+            let message = self.session.redactor().clean(&failure.message).into_owned();
+            self.audit
+                .line("component-failed", json!({ "reason": failure.reason, "message": message }));
+        }
+    }
+
+    /// A stop ends a teardown that kubelet has asked for. One that takes back what a call has set up
+    /// goes on: that it was stopped is why it does.
+    fn may_go_on(&self) -> Result<(), Failure> {
+        let asked = self.ledger.as_ref().is_none_or(|ledger| ledger.asked != Operation::Mount);
+        match asked && self.link.is_stopped() {
+            true => Err(stopped()),
+            false => Ok(()),
+        }
+    }
+
     fn forget(&mut self) -> Result<(), Failure> {
-        let (Some(ledger), Some(path)) = (&mut self.ledger, self.call.target()) else {
+        let (Some(ledger), Some(path)) = (&mut *self.ledger, self.call.target()) else {
             return Ok(());
         };
         let Some(mut record) = ledger.record.clone() else { return Ok(()) };
@@ -89,11 +131,18 @@ pub(super) fn nothing_mounted(
     let record = ledger.record.as_ref();
     let published = record.iter().flat_map(|record| record.published.clone());
     for mount in published.chain(record.and_then(staged)) {
-        let pod = target::open(root, &mount.beneath_root)?;
-        if target::mounted(&pod)?.is_some_and(|mounted| mounted.device == mount.device) {
-            let message = format!("the volume is still mounted on {}", pod.path.display());
+        if is_mounted(root, &mount)? {
+            let path = root.join(&mount.beneath_root);
+            let message = format!("the volume is still mounted on {}", path.display());
             return Err(Failure::new(Code::FailedPrecondition, "busy", message));
         }
     }
     Ok(())
+}
+
+/// Whether a mount that the record lists is there. A crash leaves a record that lists more than
+/// there is, and kubelet never unmounts what was not mounted.
+pub(super) fn is_mounted(root: &Path, recorded: &MountRef) -> Result<bool, Failure> {
+    let directory = target::open(root, &recorded.beneath_root)?;
+    Ok(target::mounted(&directory)?.is_some_and(|mounted| mounted.device == recorded.device))
 }

@@ -53,6 +53,9 @@ pub struct Receipt {
     pub log_dir: PathBuf,
     /// The node's name, as Kubernetes knows it.
     pub node_name: String,
+    /// Whether the cluster is never asked to attach volumes; absent in older receipts.
+    #[serde(default)]
+    pub node_only: bool,
     /// Where the component came from.
     pub source: String,
     /// Where the grants came from.
@@ -61,6 +64,38 @@ pub struct Receipt {
     pub installed_by: String,
     /// When: RFC 3339, UTC.
     pub installed_at: String,
+}
+
+/// Who gives a driver's volumes to nodes and mounts their devices there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attaching {
+    /// kubelet and kube-controller-manager, by operations of their own.
+    Cluster,
+    /// The host, in `mount` and `unmount`, for which alone it is called.
+    Node,
+    /// Nobody: a volume of this driver is nothing but its mount.
+    Nobody,
+}
+
+impl Attaching {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Node => "node",
+            Self::Nobody => "nobody",
+        }
+    }
+
+    /// For the operator, after "attached".
+    pub fn by(self) -> &'static str {
+        match self {
+            Self::Cluster => "by the cluster",
+            Self::Node => "on the node, within mount",
+            Self::Nobody => "by nobody",
+        }
+    }
 }
 
 /// Digests of files, each as `sha256:` and 64 hexadecimal digits in lower case.
@@ -127,6 +162,21 @@ impl Receipt {
         let receipt: Self = serde_json::from_slice(bytes).map_err(mistake)?;
         receipt.check()?;
         Ok(receipt)
+    }
+
+    /// Whether the component exports an interface.
+    pub fn exports(&self, interface: &str) -> bool {
+        self.exports.iter().any(|export| export == interface)
+    }
+
+    /// Who attaches this driver's volumes. kubelet mounts no device of a driver whose volumes are
+    /// not attached: whoever exports `device` without `attacher` needs the host for that.
+    pub fn attaching(&self) -> Attaching {
+        match (self.exports("device"), self.exports("attacher") && !self.node_only) {
+            (_, true) => Attaching::Cluster,
+            (true, false) => Attaching::Node,
+            (false, false) => Attaching::Nobody,
+        }
     }
 
     /// The bytes that are written: JSON for people too, with a newline at the end.
@@ -258,6 +308,7 @@ pub(super) mod tests {
             run_dir: "/run/wasmount".into(),
             log_dir: "/var/log/wasmount".into(),
             node_name: "node-1".to_owned(),
+            node_only: false,
             source: "x.wasm".to_owned(),
             grants_source: "grants.toml".to_owned(),
             installed_by: "root".to_owned(),
@@ -277,6 +328,31 @@ pub(super) mod tests {
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(digest(b"abc"), digest_of(&b"abc"[..]).expect("a slice"));
+    }
+
+    #[test]
+    fn who_attaches_follows_from_exports_and_setting() {
+        use Attaching::{Cluster, Nobody, Node};
+        for (exports, node_only, attaching) in [
+            ("volume device attacher", false, Cluster),
+            ("volume device attacher", true, Node),
+            ("device", false, Node),
+            ("device", true, Node),
+            ("volume", false, Nobody),
+            ("volume", true, Nobody),
+        ] {
+            let exports = exports.split(' ').map(str::to_owned).collect();
+            let receipt = Receipt { exports, node_only, ..receipt() };
+            assert_eq!(receipt.attaching(), attaching, "{:?} {node_only}", receipt.exports);
+        }
+    }
+
+    #[test]
+    fn a_receipt_of_before_the_setting_reads_as_without_it() {
+        let text = String::from_utf8(receipt().to_bytes()).expect("JSON is UTF-8");
+        let older = text.replacen("  \"node_only\": false,\n", "", 1);
+        assert_ne!(older, text);
+        assert_eq!(Receipt::parse(older.as_bytes()), Ok(receipt()));
     }
 
     #[test]

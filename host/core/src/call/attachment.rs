@@ -32,11 +32,7 @@ impl Attachment {
     }
 
     /// Reads what [`wrap`](Self::wrap) made for this driver and volume.
-    pub(super) fn unwrap(
-        text: &str,
-        driver: &DriverName,
-        name: &VolumeName,
-    ) -> Result<Self, Failure> {
+    pub fn unwrap(text: &str, driver: &DriverName, name: &VolumeName) -> Result<Self, Failure> {
         let parts = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once(':'));
         let Some((found, token)) = parts.filter(|(_, token)| is_token(token)) else {
             let message = "DEVICE is not what attach or waitforattach of this driver returned; \

@@ -52,6 +52,18 @@ pub(super) enum Wanted {
 }
 
 impl TargetPath {
+    /// The directory that kubelet names for a volume's device, where it has it mounted.
+    pub fn of_device(driver: &DriverName, name: &VolumeName, kubelet_root: &Path) -> Self {
+        let beneath_root =
+            PathBuf::from(format!("plugins/kubernetes.io/flexvolume/{driver}/mounts/{name}"));
+        Self {
+            path: kubelet_root.join(&beneath_root),
+            beneath_root,
+            dir: MountDir::Device,
+            name: name.clone(),
+        }
+    }
+
     /// Reads a directory. One slash at the end is tolerated, since people's shells add it.
     pub(super) fn parse(
         text: &str,

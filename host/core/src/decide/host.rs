@@ -1,15 +1,19 @@
 //! What the host does without being asked: it composes `mount` where the component does not
-//! export it, and takes down what its own record lists. No grant is needed for it, since no
+//! export it, makes the directory for a device where kubelet does not, and takes down what its own
+//! record lists. No grant is needed for it, since no
 //! component has a say in it; that it is about this call and this volume is checked all the same.
 
+use std::path::Path;
 use std::rc::Rc;
 
-use super::{Granted, No, grant, mounts, precondition, target};
-use crate::call::{Access, Operation};
+use super::{Granted, No, grant, images, invalid, mounts, precondition, target};
+use crate::call::{Access, MountDir, Operation, TargetPath};
 use crate::failure::{Code, Failure};
 use crate::kernel::device::Device;
 use crate::kernel::filesystems::{Grow, GrowUnmounted};
+use crate::kernel::images::{ImageDir, Release};
 use crate::kernel::mounts::{Attach, Bind, BlockMount, PendingMount};
+use crate::kernel::staging::Staging;
 use crate::kernel::target::Target;
 use crate::session::Session;
 
@@ -71,6 +75,35 @@ pub fn unmount(session: &Session) -> Result<Granted<Rc<Target>>, Failure> {
 pub fn detach(session: &Session) -> Option<Granted<Rc<Device>>> {
     let device = session.device.as_ref().filter(|device| device.is_loop())?;
     Some(grant(Rc::clone(device)))
+}
+
+/// Ending the leases of the volume for the node that it is taken from, in the directory where its
+/// image was. None if there was none and none is granted. Only in `detach`.
+pub fn release(session: &Session) -> Result<Option<Granted<Release>>, Failure> {
+    only(session, &[Operation::Detach])
+        .and_then(|()| images::no_longer_up(session, &session.node))
+        .map_err(failure)?;
+    let recorded = session.record.as_ref().and_then(|record| record.image.as_ref());
+    let dir = match recorded {
+        // It is ended where it was begun, whatever is granted by now.
+        Some(image) => Some(ImageDir::open(&image.directory)?),
+        None => session.image_dir()?,
+    };
+    Ok(dir.map(|dir| grant(images::release_of(session, dir))))
+}
+
+/// The directory for a volume's device, where there is no kubelet to make and remove it.
+pub fn staging(kubelet_root: &Path, path: &TargetPath) -> Result<Granted<Staging>, Failure> {
+    match path.dir {
+        MountDir::Device => Ok(grant(Staging {
+            kubelet_root: kubelet_root.to_owned(),
+            beneath_root: path.beneath_root.clone(),
+        })),
+        MountDir::Pod { .. } => {
+            let message = format!("{} is a pod's, which kubelet makes", path.path.display());
+            Err(failure(invalid("bad-path", message)))
+        }
+    }
 }
 
 fn only(session: &Session, operations: &[Operation]) -> Result<(), No> {

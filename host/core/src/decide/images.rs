@@ -130,14 +130,19 @@ pub(super) fn detach(session: &Session) -> Result<Act, No> {
 pub(super) fn release(session: &Session, node: &str) -> Result<Act, No> {
     granted(session, "to end the lease of its image", "")?;
     same_node(session, node)?;
-    // Another node may write to the image as soon as the lease is gone.
-    if node == session.node_name && session.device.is_some() {
-        return Err(precondition(
+    no_longer_up(session, node)?;
+    Ok(Act::ImageRelease(grant(release_of(session, directory(session)?))))
+}
+
+/// Another node may write to the image as soon as the lease is gone.
+pub(super) fn no_longer_up(session: &Session, node: &str) -> Result<(), No> {
+    match node == session.node_name && session.device.is_some() {
+        true => Err(precondition(
             "in-use",
             "the volume still has its device on this node: the lease cannot end before it is down",
-        ));
+        )),
+        false => Ok(()),
     }
-    Ok(Act::ImageRelease(grant(release_of(session, directory(session)?))))
 }
 
 pub(super) fn release_of(session: &Session, dir: Rc<ImageDir>) -> Release {

@@ -228,7 +228,8 @@ fn no_pattern_lets_a_secret_be_read() {
     use crate::grants::{KeyPattern, SecretGrant, Use};
     let (mut session, mut handles) = Scene::new(Operation::Mount, fixture::EVERYTHING).set();
     let key = KeyPattern::try_from("*".to_owned()).expect("valid");
-    session.grants.secrets = vec![SecretGrant { key, uses: vec![Use::Reveal, Use::File] }];
+    let grants = std::rc::Rc::make_mut(&mut session.grants);
+    grants.secrets = vec![SecretGrant { key, uses: vec![Use::Reveal, Use::File] }];
     let reveal = Request::SecretReveal { secret: fixture::SECRET };
     let decision = said(&decide(&session, &mut handles, reveal));
     assert!(decision.starts_with("permission-denied grant:secrets.reveal"), "{decision}");
@@ -269,6 +270,13 @@ fn the_host_takes_down_what_is_recorded_and_nothing_else() {
     );
     assert!(host::detach(&scene(Operation::UnmountDevice, &[])).is_none());
     assert!(host::detach(&scene(Operation::UnmountDevice, &["device"])).is_some());
+    // Where no image is on record and none is granted, there is nothing to release.
+    let release = |operation, with: &[&str]| {
+        host::release(&scene(operation, with)).map(|release| release.is_some()).map_err(reason)
+    };
+    assert_eq!(release(Operation::Detach, &[]), Ok(false));
+    assert_eq!(release(Operation::Detach, &["device"]), Err("in-use".to_owned()));
+    assert_eq!(release(Operation::Unmount, &[]), Err("wrong-operation".to_owned()));
     let composed = |with: &[&str]| {
         let bind = host::composed_mount(&scene(Operation::Mount, with));
         bind.map(|bind| bind.into_inner().access).map_err(reason)

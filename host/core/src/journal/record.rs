@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::call::Access;
-use crate::wire::Bytes;
+use crate::wire::{Bytes, VolumeFacts};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -79,6 +79,12 @@ impl VolumeRecord {
             || self.device.is_some()
             || self.staged.is_some()
             || !self.published.is_empty()
+    }
+
+    /// Whether it was set up as a volume is described now: if it is not, it is another volume with
+    /// the same name.
+    pub fn is_of(&self, facts: &VolumeFacts) -> bool {
+        self.options == facts.options && self.fs_type == facts.fs_type
     }
 
     /// Whether there is anything to remember.

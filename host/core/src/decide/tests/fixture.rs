@@ -161,7 +161,7 @@ impl Scene {
         let call = call(self.operation, self.access, self.node);
         let secrets: Secrets = self.secrets.into_iter().collect();
         let mut session =
-            Session::new(place, self.grants, &call, secrets, Some(self.record), opened);
+            Session::new(place, Rc::new(self.grants), &call, secrets, Some(self.record), opened);
         // These never get as far as a session; it is only that nothing is to depend on it.
         session.operation = self.operation;
         session.access = self.access;
