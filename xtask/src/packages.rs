@@ -21,6 +21,10 @@ pub(crate) const EXT4_TOOLS: &[Program] = &[
     Program("resize2fs", "e2fsprogs"),
 ];
 
+/// What it runs to make xfs and btrfs; the kernel does the rest.
+pub(crate) const OTHER_TOOLS: &[Program] =
+    &[Program("mkfs.xfs", "xfsprogs"), Program("mkfs.btrfs", "btrfs-progs")];
+
 /// Sees to it that the programs are there.
 pub(crate) fn ensure(programs: &[Program], what_for: &str) -> anyhow::Result<()> {
     let mut missing: Vec<&str> = programs

@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     };
     if packages::is_root() {
         packages::ensure(packages::EXT4_TOOLS, "testing as root")?;
+        packages::ensure(packages::OTHER_TOOLS, "testing as root")?;
         packages::ensure(TOOLS, "testing as root")?;
     }
     let workspace = Workspace::discover()?;

@@ -32,6 +32,7 @@
 //! | `too-small` | failed-precondition | the device is smaller than anything that is used |
 //! | `not-blank` | failed-precondition | there is something on the device that is to be formatted |
 //! | `fs-mismatch` | failed-precondition | the device holds something other than that filesystem |
+//! | `uuid-in-use` | failed-precondition | another btrfs with its fsid is mounted on the node |
 //! | `past-device` | failed-precondition | the filesystem reaches past the end of its device |
 //! | `dirty-log` | failed-precondition | a read-only volume whose filesystem would have to be repaired first |
 //! | `mount-failed` | failed-precondition | the kernel does not mount the filesystem; its words follow |

@@ -162,9 +162,14 @@ pub static SECTIONS: &[Section] = &[
         functions: &["filesystems.format", "filesystems.check", "filesystems.grow"],
         doc: "Work on filesystems.",
         keys: &[
-            key("types", "required", "of `\"ext4\"`", "Which filesystems."),
+            key("types", "required", "of `\"ext4\"`, `\"xfs\"`, `\"btrfs\"`", "Which filesystems."),
             key("format", "`false`", "`true`, `false`", "Whether a blank device may be formatted."),
-            key("check", "`false`", "`true`, `false`", "Whether one may be checked and repaired."),
+            key(
+                "check",
+                "`false`",
+                "`true`, `false`",
+                "Whether one may be checked and repaired. xfs and btrfs the kernel repairs as it mounts them.",
+            ),
             key("grow", "`false`", "`true`, `false`", "Whether one may be grown to its device."),
         ],
     },
@@ -173,12 +178,18 @@ pub static SECTIONS: &[Section] = &[
         functions: &["mounts-block.mount"],
         doc: "Mounts of block devices, always `nosuid` and `nodev`.",
         keys: &[
-            key("filesystems", "required", "of `\"ext4\"`", "Which filesystems."),
+            key(
+                "filesystems",
+                "required",
+                "of `\"ext4\"`, `\"xfs\"`, `\"btrfs\"`",
+                "Which filesystems.",
+            ),
             key(
                 "options",
                 "`[]`",
-                "of `\"noatime\"`, `\"relatime\"`, `\"strictatime\"`, `\"nodiratime\"`, `\"noexec\"`, `\"lazytime\"`, `\"discard\"`, `\"nodiscard\"`",
-                "What the component may ask for; none is needed to mount.",
+                "of `\"noatime\"`, `\"relatime\"`, `\"strictatime\"`, `\"nodiratime\"`, `\"noexec\"`, `\"lazytime\"`, `\"discard\"`, `\"nodiscard\"`, `\"compress-zstd\"`",
+                "What the component may ask for; none is needed to mount. `lazytime` is not of btrfs, \
+                 `compress-zstd` only of btrfs.",
             ),
         ],
     },

@@ -243,7 +243,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
          \"serial\", value = \"{id}\" }\n[filesystems]",
         "line 29: the device rule `nvme` is there twice",
     ),
-    ("types = [\"ext4\"]", "types = [\"ext5\"]", "line 29: unknown filesystem `ext5`; valid: ext4"),
+    (
+        "types = [\"ext4\"]",
+        "types = [\"ext5\"]",
+        "line 29: unknown filesystem `ext5`; valid: ext4, xfs, btrfs",
+    ),
     (
         "types = [\"ext4\"]",
         "types = []",

@@ -14,8 +14,7 @@ use rustix::io::Errno;
 
 use super::device::{self, Device, Proof};
 use super::filesystems::Filesystem;
-use super::superblocks::ext::{Kind, Superblock};
-use super::superblocks::{self, Found, Source};
+use super::superblocks::{self, Found, Source, Superblock};
 use super::{failed, images, raw, unfit};
 use crate::failure::{Code, Failure};
 
@@ -32,8 +31,8 @@ pub const SAMPLE: u64 = 64 * 1024;
 pub const MAX_SAMPLES: u64 = 4096;
 const STEP: u64 = 1024 * 1024 * 1024;
 
-/// How much of the start is read at once: where nearly all signatures are, and with an ext
-/// filesystem all that is looked at.
+/// How much of the start is read at once: where nearly all signatures are, and with ext or xfs
+/// all that is looked at.
 const START: usize = 20 * 1024;
 
 /// What is on a device.
@@ -100,23 +99,33 @@ pub(super) fn left_by(device: &Device, uuid: &str) -> Result<bool, Failure> {
     superblocks::left_by(&read(device)?, uuid).map_err(|error| unreadable(device, &error))
 }
 
-/// The ext superblock of a device that holds an ext filesystem; for anything else, its name.
+/// The superblock of a device that holds a filesystem that is known well; for anything else, its
+/// name.
 pub(super) fn superblock(device: &Device) -> Result<Result<Superblock, &'static str>, Failure> {
     match superblocks::identify(&read(device)?).map_err(|error| unreadable(device, &error))? {
-        Some(Found::Ext(found)) => Ok(Ok(*found)),
+        Some(Found::Filesystem(found)) => Ok(Ok(*found)),
         Some(Found::Signature(name)) => Ok(Err(name)),
         None => Ok(Err("nothing that is known")),
     }
 }
 
+/// Whether mounting the filesystem, whose superblock this is, would write to the device.
+pub(super) fn is_dirty(device: &Device, found: &Superblock) -> Result<bool, Failure> {
+    found.is_dirty(&read(device)?).map_err(|error| unreadable(device, &error))
+}
+
+/// The UUID of the xfs on any device, without further questions; none if there is no such thing.
+pub(super) fn xfs_uuid(file: &File) -> io::Result<Option<String>> {
+    let source = Reader { file, size: raw::block_size_bytes(file)?, start: Vec::new() };
+    Ok(superblocks::xfs::primary(&source)?.map(|found| found.uuid))
+}
+
 /// What is there, told from the bytes alone.
 pub fn content(source: &impl Source) -> io::Result<Content> {
     match superblocks::identify(source)? {
-        Some(Found::Ext(found)) => Ok(match found.kind {
-            Kind::Ext4 => Content::Filesystem(Filesystem::Ext4),
-            Kind::Ext3 => Content::Signature("ext3"),
-            Kind::Ext2 => Content::Signature("ext2"),
-            Kind::ElsewhereJournal => Content::Signature("ext-journal-elsewhere"),
+        Some(Found::Filesystem(found)) => Ok(match Filesystem::parse(found.name()) {
+            Ok(filesystem) => Content::Filesystem(filesystem),
+            Err(_) => Content::Signature(found.name()),
         }),
         Some(Found::Signature(name)) => Ok(Content::Signature(name)),
         None if is_zero(source)? => Ok(Content::Blank),
@@ -163,6 +172,13 @@ fn forget_cache(device: &Device) -> Result<(), Failure> {
         }
         Err(error) => Err(failed(format_args!("flushing {}", device.node().display()))(error)),
     }
+}
+
+/// The same although it was done before: the kernel has written to the device past what it keeps
+/// of it for others, as xfs does.
+pub(super) fn forget_anew(device: &Device) -> Result<(), Failure> {
+    device.fresh.set(false);
+    forget_cache(device)
 }
 
 fn read(device: &Device) -> Result<Reader<'_>, Failure> {

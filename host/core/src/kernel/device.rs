@@ -132,6 +132,17 @@ pub fn open(number: (u32, u32), identity: &str) -> Result<Option<Device>, Failur
     Ok(proves(&device)?.then_some(device))
 }
 
+/// Whether the device of that number is another path to the same storage: it proves to be what
+/// this one is. Two loop devices of one image there never are, see [`super::loopdev`].
+pub(super) fn is_another_path(device: &Device, number: (u32, u32)) -> Result<bool, Failure> {
+    match &device.proof {
+        Proof::Attribute { path, value } => {
+            Ok(attribute(number, path)?.is_some_and(|found| found.trim() == value))
+        }
+        Proof::Loop { .. } => Ok(false),
+    }
+}
+
 /// Its size in bytes.
 pub fn size(device: &Device) -> Result<u64, Failure> {
     raw::block_size_bytes(&device.file)

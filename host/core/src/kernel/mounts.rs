@@ -4,6 +4,10 @@
 //! process dies. Whether a mount may be made is not decided here, nor are filesystems repaired
 //! or grown.
 
+mod twins;
+
+pub(super) use twins::is_of;
+
 use std::cell::Cell;
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
@@ -80,9 +84,12 @@ pub fn block(mount: Granted<BlockMount>) -> Result<PendingMount, Failure> {
     filesystems::ready_to_mount(&device, filesystem, access).map_err(|f| f.during(&what))?;
     let attributes = filesystems::attributes(&options)?;
     let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let flags: Vec<&str> = options.iter().filter_map(BlockOption::flag).collect();
-    mount_device(&device, filesystem, access, attributes, &flags)
+    let settings: Vec<_> = options.iter().filter_map(BlockOption::setting).collect();
+    mount_device(&device, filesystem, access, attributes, &settings)
 }
+
+/// A key and, unless it is a flag, a value for fsconfig(2).
+type Setting = (&'static str, Option<&'static str>);
 
 /// The mount itself, of a device that was checked.
 pub(super) fn mount_device(
@@ -90,26 +97,38 @@ pub(super) fn mount_device(
     filesystem: Filesystem,
     access: Access,
     mut attributes: MountAttrFlags,
-    flags: &[&str],
+    settings: &[Setting],
 ) -> Result<PendingMount, Failure> {
     let what = format!("mounting {} as {}", device.node().display(), filesystem.name());
-    let context = Context::open(filesystem.name())?;
-    // The source is the device's usual name, not a descriptor's, because kubelet and resize2fs
-    // look for it in the mount table. That it led to the same device is proven below.
-    context.set("source", &device.node().display().to_string(), &what)?;
-    for (key, value) in filesystem.mount_settings() {
-        context.set(key, value, &what)?;
-    }
-    for flag in flags {
-        context.flag(flag).map_err(|error| context.failure(&what, error))?;
-    }
+    let mut settings = settings.to_vec();
+    settings.extend(filesystem.mount_settings().iter().map(|&(key, value)| (key, Some(value))));
     if access == Access::ReadOnly {
-        context.flag("ro").map_err(|error| context.failure(&what, error))?;
+        settings.push(("ro", None));
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        // There is nothing to recover, as was made sure of; but xfs overwrites what is not used of
+        // its log all the same, unless the device keeps it from that.
+        if filesystem == Filesystem::Xfs && !device::is_read_only(device)? {
+            settings.push(("norecovery", None));
+        }
     }
-    let pending = context.mount(attributes, true, access, filesystem.name(), &what)?;
+    if filesystem == Filesystem::Btrfs {
+        twins::refuse_btrfs(device).map_err(|failure| failure.during(&what))?;
+    }
+    let mut context = Context::of_device(device, filesystem, &settings, &what)?;
+    let mut created = context.create(true);
+    // How xfs says that it has the same UUID mounted; it says so of other mistakes, too.
+    if created == Err(Errno::INVAL)
+        && filesystem == Filesystem::Xfs
+        && twins::is_xfs_clone(device).map_err(|failure| failure.during(&what))?
+    {
+        settings.push(("nouuid", None));
+        context = Context::of_device(device, filesystem, &settings, &what)?;
+        created = context.create(true);
+    }
+    created.map_err(|error| context.failure(&what, error))?;
+    let pending = context.mount(attributes, access, filesystem.name(), &what)?;
     device::recheck(device)?;
-    if pending.device() != device.number {
+    if !is_of(&pending.mounted, device, || pending.read())? {
         let message =
             format!("{} led to another device while it was being mounted", device.node().display());
         return Err(unfit("device-changed", message));
@@ -283,30 +302,52 @@ impl Context {
         fsconfig_set_flag(&self.0, key)
     }
 
-    /// Makes the filesystem and a detached mount of it. `exclusive` refuses a filesystem that
-    /// the kernel has mounted already. The context ends here: it would hold the device.
+    /// A context for a device's filesystem, with all that it is to be set to.
+    fn of_device(
+        device: &Device,
+        filesystem: Filesystem,
+        settings: &[Setting],
+        what: &str,
+    ) -> Result<Self, Failure> {
+        let context = Self::open(filesystem.name())?;
+        // The source is the device's usual name, not a descriptor's, because kubelet and resize2fs
+        // look for it in the mount table. That it led to the same device is proven afterwards.
+        context.set("source", &device.node().display().to_string(), what)?;
+        for (key, value) in settings {
+            match value {
+                Some(value) => context.set(key, value, what)?,
+                None => context.flag(key).map_err(|error| context.failure(what, error))?,
+            }
+        }
+        Ok(context)
+    }
+
+    /// Makes the filesystem. `exclusive` refuses one that the kernel has mounted already.
+    pub(super) fn create(&self, exclusive: bool) -> Result<(), Errno> {
+        match exclusive.then(|| fsconfig_create_exclusive(&self.0)) {
+            // Before Linux 6.6; the caller's own test for holders has to do.
+            None | Some(Err(Errno::OPNOTSUPP)) => fsconfig_create(&self.0),
+            Some(result) => result,
+        }
+    }
+
+    /// Makes a detached mount of the filesystem that was made. The context ends here: it would
+    /// hold the device.
     pub(super) fn mount(
         self,
         attributes: MountAttrFlags,
-        exclusive: bool,
         access: Access,
         fs_type: &str,
         what: impl Display,
     ) -> Result<PendingMount, Failure> {
-        let created = match exclusive.then(|| fsconfig_create_exclusive(&self.0)) {
-            // Before Linux 6.6; the caller's own test for holders has to do.
-            None | Some(Err(Errno::OPNOTSUPP)) => fsconfig_create(&self.0),
-            Some(result) => result,
-        };
         let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NOSUID;
-        let mount = created
-            .and_then(|()| fsmount(&self.0, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
+        let mount = fsmount(&self.0, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
             .map_err(|error| self.failure(what, error))?;
         PendingMount::new(mount, access, fs_type)
     }
 
     /// The failure, with what the kernel wrote into the context.
-    fn failure(&self, what: impl Display, error: Errno) -> Failure {
+    pub(super) fn failure(&self, what: impl Display, error: Errno) -> Failure {
         let mut words = String::new();
         let mut line = [0; 512];
         // The kernel keeps at most eight lines.

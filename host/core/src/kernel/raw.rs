@@ -1,10 +1,10 @@
-//! The system calls that rustix does not wrap: loop device, block device and ext4 ioctls, and
-//! mount_setattr(2). Each is one safe function of one meaning; nothing is interpreted here.
+//! The system calls that rustix does not wrap: ioctls of loop devices, block devices and
+//! filesystems, and mount_setattr(2). Each is one safe function of one meaning; nothing is interpreted here.
 
 use std::os::fd::{AsFd, AsRawFd as _};
 
 use rustix::io::{Errno, Result};
-use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl, opcode};
+use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, Updater, ioctl, opcode};
 
 /// `LO_FLAGS_READ_ONLY` of linux/loop.h.
 pub(super) const LO_READ_ONLY: u32 = 1;
@@ -91,6 +91,53 @@ unsafe impl Ioctl for GetFree {
     }
 }
 
+/// `struct xfs_growfs_data` of fs/xfs/libxfs/xfs_fs.h.
+#[repr(C)]
+pub(super) struct XfsGrow {
+    blocks: u64,
+    inode_percent: u32,
+    padding: u32,
+}
+
+/// `struct btrfs_ioctl_vol_args` of linux/btrfs.h.
+#[repr(C)]
+struct BtrfsVolume {
+    fd: i64,
+    name: [u8; 4088],
+}
+
+struct BtrfsResize(BtrfsVolume);
+
+#[expect(
+    unsafe_code,
+    reason = "rustix has no pattern for an ioctl that answers by its return value"
+)]
+// SAFETY: BTRFS_IOC_RESIZE (linux/btrfs.h) reads a `struct btrfs_ioctl_vol_args`, which lives as
+// long as this value, writes nothing and answers with the return value.
+unsafe impl Ioctl for BtrfsResize {
+    type Output = u32;
+    const IS_MUTATING: bool = false;
+    fn opcode(&self) -> Opcode {
+        opcode::write::<BtrfsVolume>(0x94, 3)
+    }
+    fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+        (&raw mut self.0).cast()
+    }
+    unsafe fn output_from_ptr(out: IoctlOutput, _: *mut std::ffi::c_void) -> Result<u32> {
+        u32::try_from(out).map_err(|_| Errno::RANGE)
+    }
+}
+
+/// `struct btrfs_ioctl_fs_info_args` of linux/btrfs.h, as far as it is used.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BtrfsInfo {
+    max_id: u64,
+    devices: u64,
+    fsid: [u8; 16],
+    rest: [u64; 124],
+}
+
 macro_rules! ioctls {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty)?) $(-> $out:ty)? = $pattern:expr;)*) => {$(
         $(#[$doc])*
@@ -126,6 +173,37 @@ ioctls! {
     fn block_disk_sequence() -> u64 = Getter::<{ opcode::read::<u64>(0x12, 128) }, u64>::new();
     /// fs/ext4/ext4.h `EXT4_IOC_RESIZE_FS`, on a directory of the mount; the new size in blocks.
     fn ext4_resize(blocks: u64) = Setter::<{ opcode::write::<u64>(b'f', 16) }, u64>::new(blocks);
+    /// fs/xfs/libxfs/xfs_fs.h `XFS_IOC_FSGROWFSDATA`, on a directory of the mount.
+    fn xfs_grow_data(grow: XfsGrow) =
+        Setter::<{ opcode::write::<XfsGrow>(b'X', 110) }, XfsGrow>::new(grow);
+    /// linux/btrfs.h `BTRFS_IOC_FS_INFO`, on a directory of the mount. Newer kernels also read
+    /// of it which more they are asked for: nothing, if it is zero.
+    fn btrfs_info(info: &mut BtrfsInfo) =
+        Updater::<{ opcode::read::<BtrfsInfo>(0x94, 31) }, BtrfsInfo>::new(info);
+}
+
+/// Grows the xfs that a directory is in to so many blocks. The percentage is what it has already.
+pub(super) fn xfs_grow(directory: impl AsFd, blocks: u64, inode_percent: u8) -> Result<()> {
+    let inode_percent = inode_percent.into();
+    xfs_grow_data(directory, XfsGrow { blocks, inode_percent, padding: 0 })
+}
+
+/// Grows the btrfs that a directory is in to all of one of its devices. What the kernel answers
+/// beyond errors is in linux/btrfs.h `enum btrfs_err_code`; 0 is success.
+#[expect(unsafe_code, reason = "rustix leaves ioctl opcodes to its callers")]
+pub(super) fn btrfs_grow(directory: impl AsFd, device_id: u64) -> Result<u32> {
+    let mut name = [0; 4088];
+    let text = format!("{device_id}:max");
+    name[..text.len()].copy_from_slice(text.as_bytes());
+    // SAFETY: the opcode and the argument are those that the header names.
+    unsafe { ioctl(directory, BtrfsResize(BtrfsVolume { fd: 0, name })) }
+}
+
+/// The fsid of the btrfs that a directory is in.
+pub(super) fn btrfs_fsid(directory: impl AsFd) -> Result<[u8; 16]> {
+    let mut info = BtrfsInfo { max_id: 0, devices: 0, fsid: [0; 16], rest: [0; 124] };
+    btrfs_info(directory, &mut info)?;
+    Ok(info.fsid)
 }
 
 /// linux/loop.h `LOOP_CONFIGURE`, since Linux 5.8.

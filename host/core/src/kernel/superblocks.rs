@@ -4,11 +4,11 @@
 //! fuzzed on plain bytes. It never says that something is blank; that needs [`super::blank`].
 //! Finding no signature proves nothing.
 
+pub mod btrfs;
 pub mod ext;
+pub mod xfs;
 
 use std::io;
-
-use self::ext::Superblock;
 
 /// Something that can be read at any place.
 pub trait Source {
@@ -21,10 +21,126 @@ pub trait Source {
 /// What was recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// An ext2, ext3 or ext4 filesystem and nothing that contradicts it.
-    Ext(Box<Superblock>),
+    /// A filesystem that is known well, and nothing that contradicts it.
+    Filesystem(Box<Superblock>),
     /// Something else, by name.
     Signature(&'static str),
+}
+
+/// A superblock of a filesystem that is known well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Superblock {
+    /// ext2, ext3 or ext4.
+    Ext(ext::Superblock),
+    /// XFS.
+    Xfs(xfs::Superblock),
+    /// btrfs.
+    Btrfs(btrfs::Superblock),
+}
+
+impl Superblock {
+    /// As in `fsType`; or what it is instead of a filesystem that can be mounted from this device.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ext(ext) => match ext.kind {
+                ext::Kind::Ext4 => "ext4",
+                ext::Kind::Ext3 => "ext3",
+                ext::Kind::Ext2 => "ext2",
+                ext::Kind::ElsewhereJournal => "ext-journal-elsewhere",
+            },
+            Self::Xfs(xfs) => match xfs.kind {
+                xfs::Kind::Whole => "xfs",
+                xfs::Kind::ElsewhereLog => "xfs-log-elsewhere",
+                xfs::Kind::Realtime => "xfs-realtime-elsewhere",
+                xfs::Kind::Unfinished => "xfs-unfinished",
+            },
+            Self::Btrfs(btrfs) => match btrfs.kind {
+                btrfs::Kind::Whole => "btrfs",
+                btrfs::Kind::SeveralDevices => "btrfs-several-devices",
+                btrfs::Kind::Seed => "btrfs-seed",
+                btrfs::Kind::Unfinished => "btrfs-unfinished",
+            },
+        }
+    }
+
+    /// What tells it from all others, as text.
+    pub fn uuid(&self) -> &str {
+        match self {
+            Self::Ext(ext) => &ext.uuid,
+            Self::Xfs(xfs) => &xfs.uuid,
+            Self::Btrfs(btrfs) => &btrfs.uuid,
+        }
+    }
+
+    /// How much of the device it takes up, in bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Ext(ext) => ext.bytes(),
+            Self::Xfs(xfs) => xfs.bytes(),
+            Self::Btrfs(btrfs) => btrfs.bytes,
+        }
+    }
+
+    /// How much of a device of that many bytes it can take up.
+    pub fn bytes_on(&self, device: u64) -> u64 {
+        match self {
+            Self::Ext(ext) => ext.blocks_on(device).saturating_mul(ext.block_size),
+            Self::Xfs(xfs) => xfs.blocks_on(device).saturating_mul(xfs.block_size),
+            Self::Btrfs(btrfs) => btrfs.bytes_on(device),
+        }
+    }
+
+    /// Whether mounting it writes to it, read-only or not.
+    pub fn is_dirty(&self, source: &impl Source) -> io::Result<bool> {
+        match self {
+            Self::Ext(ext) => Ok(ext.dirty),
+            Self::Xfs(xfs) => xfs.is_dirty(source),
+            Self::Btrfs(btrfs) => Ok(btrfs.dirty),
+        }
+    }
+
+    /// Whether it can hold anything that was put there since it was made.
+    fn was_used(&self, source: &impl Source) -> io::Result<bool> {
+        match self {
+            Self::Ext(ext) => Ok(ext.mounted),
+            Self::Xfs(xfs) => xfs.was_used(source),
+            // It does not tell whether it was mounted; but mkfs.btrfs finishes it only when all
+            // of it is safe on the device, so it can be used as it is.
+            Self::Btrfs(btrfs) => Ok(btrfs.kind != btrfs::Kind::Unfinished),
+        }
+    }
+
+    /// Whether a signature means that this is only left over from before.
+    ///
+    /// Inside a filesystem any user's file may hold any bytes at any place; but not where it
+    /// keeps what is its own. A partition table's copy at the end outlives everything, and boot
+    /// loaders use the first sector, which ext and btrfs leave to them.
+    fn is_contradicted(&self, name: &str, place: i64, offset: u64) -> bool {
+        if name == "gpt" && place < 0 {
+            return false;
+        }
+        offset >= self.bytes()
+            || match self {
+                Self::Ext(_) => {
+                    let superblock = ext::OFFSET..ext::OFFSET + 1024;
+                    name != "mbr" && offset < 8192 && !superblock.contains(&offset)
+                }
+                Self::Xfs(xfs) => xfs.own().contains(&offset),
+                Self::Btrfs(_) => name != "mbr" && btrfs::Superblock::is_own(offset),
+            }
+    }
+}
+
+/// The superblock where it usually is. What is left of a filesystem that was there before has
+/// been overwritten by the one that was made since: each begins where another has its own.
+fn primary(source: &impl Source) -> io::Result<Option<Superblock>> {
+    if let Some(ext) = ext::primary(source)? {
+        return Ok(Some(Superblock::Ext(ext)));
+    }
+    if let Some(xfs) = xfs::primary(source)? {
+        return Ok(Some(Superblock::Xfs(xfs)));
+    }
+    Ok(btrfs::primary(source)?.map(Superblock::Btrfs))
 }
 
 /// A signature: its name, where it is, and its bytes.
@@ -51,8 +167,10 @@ const MAGICS: &[Magic] = &[
     Magic("vmfs", &[0x10_0000], b"\x0d\xd0\x01\xc0"),
     Magic("intel-raid", &[-1024], b"Intel Raid ISM Cfg Sig. "),
     Magic("ddf-raid", &[-512], b"\xde\x11\xde\x11"),
-    Magic("xfs", &[0], b"XFSB"),
-    Magic("btrfs", &[0x1_0040, 0x400_0040, 0x40_0000_0040], b"_BHRfS_M"),
+    Magic("xfs-damaged", &[0], b"XFSB"),
+    Magic("xfs-log", &[0], b"\xfe\xed\xba\xbe"),
+    Magic("btrfs-damaged", &[0x1_0040], b"_BHRfS_M"),
+    Magic("btrfs-damaged", &[0x1_0040], b"!BHRfS_M"),
     Magic("squashfs", &[0], b"hsqs"),
     Magic("squashfs", &[0], b"sqsh"),
     Magic("cramfs", &[0, 512], b"\x45\x3d\xcd\x28"),
@@ -97,60 +215,58 @@ const MAGICS: &[Magic] = &[
 /// Names what is on the source; none if nothing is recognised. Every read that fails is an
 /// error, as there may be something just there.
 pub fn identify(source: &impl Source) -> io::Result<Option<Found>> {
-    let ext = ext::primary(source)?;
+    let found = primary(source)?;
     for Magic(name, places, bytes) in MAGICS {
         for &place in *places {
             let Some(offset) = resolve(source, place) else { continue };
-            let weighs = ext.as_ref().is_none_or(|ext| contradicts(ext, name, place, offset));
+            let weighs = found.as_ref().is_none_or(|fs| fs.is_contradicted(name, place, offset));
             if weighs && has(source, offset, bytes)? {
                 return Ok(Some(Found::Signature(name)));
             }
         }
     }
-    if let Some(name) = raid_tail(source, ext.as_ref())? {
+    if let Some(name) = raid_tail(source, found.as_ref())? {
         return Ok(Some(Found::Signature(name)));
     }
-    // Making a ZFS pool leaves the first 8 KiB as they are, with whatever was in them; making an
-    // ext filesystem leaves a pool's uberblocks, but not the list of what the pool consists of.
-    let labels = if ext.is_none() { 4 } else { usize::from(has_zfs_configuration(source)?) };
+    // Making a ZFS pool leaves the first 8 KiB as they are, with whatever was in them; making a
+    // filesystem leaves a pool's uberblocks, but not the list of what the pool consists of.
+    let labels = if found.is_none() { 4 } else { usize::from(has_zfs_configuration(source)?) };
     if has_zfs_uberblock(source, labels)? {
         return Ok(Some(Found::Signature("zfs")));
     }
-    match ext {
-        Some(ext) => Ok(Some(Found::Ext(Box::new(ext)))),
-        None => Ok(ext::has_backup(source, |_| true)?.then_some(Found::Signature("ext-backup"))),
+    if let Some(found) = found {
+        return Ok(Some(Found::Filesystem(Box::new(found))));
     }
+    if ext::has_backup(source, |_| true)? {
+        return Ok(Some(Found::Signature("ext-backup")));
+    }
+    if xfs::has_copy(source, |_| true)? {
+        return Ok(Some(Found::Signature("xfs-backup")));
+    }
+    Ok(btrfs::has_copy(source, |_| true)?.then_some(Found::Signature("btrfs-backup")))
 }
 
-/// Whether what is there can be what an interrupted format left that made an ext filesystem of
-/// that UUID: each superblock, primary or backup, is of that very filesystem and says that it was
-/// never mounted, and nothing else is recognised.
+/// Whether what is there can be what an interrupted format left that made a filesystem of that
+/// UUID: each superblock, primary or backup, is of that very filesystem and says that it was
+/// never used, and nothing else is recognised.
 pub fn left_by(source: &impl Source, uuid: &str) -> io::Result<bool> {
-    let other = |ext: &Superblock| ext.uuid != uuid || ext.mounted;
     match identify(source)? {
-        Some(Found::Ext(ext)) if other(&ext) => Ok(false),
-        Some(Found::Ext(_) | Found::Signature("ext-backup")) | None => {
-            ext::has_backup(source, other).map(|found| !found)
+        Some(Found::Filesystem(found)) if found.uuid() != uuid || found.was_used(source)? => {
+            return Ok(false);
         }
-        Some(Found::Signature(_)) => Ok(false),
+        Some(Found::Filesystem(_)) | None => {}
+        Some(Found::Signature("ext-backup" | "xfs-backup" | "btrfs-backup")) => {}
+        Some(Found::Signature(_)) => return Ok(false),
     }
-}
-
-/// Whether a signature means that an ext superblock is only left over from before.
-///
-/// Inside a filesystem any user's file may hold any bytes at any place; but not in its first
-/// 8 KiB, which are its own. A partition table's copy at the end outlives everything, and boot
-/// loaders use the first sector, which ext leaves to them.
-fn contradicts(ext: &Superblock, name: &str, place: i64, offset: u64) -> bool {
-    let left_over = name == "mbr" || (name == "gpt" && place < 0);
-    let superblock = (ext::OFFSET..ext::OFFSET + 1024).contains(&offset);
-    let users = (8192..ext.bytes()).contains(&offset);
-    !(left_over || superblock || users)
+    let other = ext::has_backup(source, |found| found.uuid != uuid || found.mounted)?
+        || xfs::has_copy(source, |found| found.uuid != uuid)?
+        || btrfs::has_copy(source, |found| found.is_none_or(|found| found.uuid != uuid))?;
+    Ok(!other)
 }
 
 /// RAID superblocks near the end: Linux md 0.90 and 1.0 (md_p.h), and DRBD's (drbd_int.h).
 /// A filesystem that is in such a RAID ends before it.
-fn raid_tail(source: &impl Source, ext: Option<&Superblock>) -> io::Result<Option<&'static str>> {
+fn raid_tail(source: &impl Source, found: Option<&Superblock>) -> io::Result<Option<&'static str>> {
     let size = source.size();
     let md = [0xfc, 0x4e, 0x2b, 0xa9];
     let md_swapped = [0xa9, 0x2b, 0x4e, 0xfc];
@@ -171,7 +287,7 @@ fn raid_tail(source: &impl Source, ext: Option<&Superblock>) -> io::Result<Optio
     ];
     for (name, offset, bytes) in tests {
         let Some(offset) = offset else { continue };
-        if ext.is_none_or(|ext| offset >= ext.bytes()) && has(source, offset, bytes)? {
+        if found.is_none_or(|fs| offset >= fs.bytes()) && has(source, offset, bytes)? {
             return Ok(Some(name));
         }
     }

@@ -228,6 +228,18 @@ pub fn mount_points() -> Result<Vec<MountPoint>, Failure> {
     Ok(mountinfo()?.into_iter().map(point).collect())
 }
 
+/// The device numbers of all mounts of a type in this process's mount namespace.
+pub(super) fn devices_of(fs_type: &str) -> Result<Vec<(u32, u32)>, Failure> {
+    let mut devices: Vec<_> = mountinfo()?
+        .into_iter()
+        .filter(|entry| entry.fs_type == fs_type)
+        .map(|entry| entry.device)
+        .collect();
+    devices.sort_unstable();
+    devices.dedup();
+    Ok(devices)
+}
+
 fn mountinfo() -> Result<Vec<Entry>, Failure> {
     let path = "/proc/thread-self/mountinfo";
     let text =

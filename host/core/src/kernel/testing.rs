@@ -21,12 +21,22 @@ use super::filesystems::{Filesystem, Format, Profile, format};
 use super::images::{ImageCreate, ImageDir, ImageFile, ImageName, create};
 use super::loopdev::{LoopAttach, attach};
 use super::target::{self, Target};
+use super::uuid;
 use crate::call::Access;
 use crate::decide::Granted;
 use crate::failure::Failure;
 
 /// One mebibyte.
 pub(super) const MIB: u64 = 1024 * 1024;
+
+/// A size in bytes with which each filesystem can be made.
+pub(super) fn enough_for(filesystem: Filesystem) -> u64 {
+    match filesystem {
+        Filesystem::Ext4 => 64 * MIB,
+        Filesystem::Xfs => 320 * MIB,
+        Filesystem::Btrfs => 256 * MIB,
+    }
+}
 
 /// What filesystems of tests are called.
 pub(super) const UUID: &str = "6e3fa0f0-17a4-4c6e-9b1d-1f7d4f0c5a11";
@@ -107,32 +117,35 @@ impl Node {
         device
     }
 
+    /// A loop device with a filesystem that is a little larger than it has to be.
+    pub(super) fn made(&self, filesystem: Filesystem, name: &str) -> Rc<Device> {
+        let device = self.device(name, enough_for(filesystem));
+        self.format_as(&device, filesystem, &[], false, &uuid::random().unwrap()).unwrap();
+        device
+    }
+
     pub(super) fn format(
         &self,
         device: &Rc<Device>,
         options: &[(&str, &str)],
         resume: bool,
     ) -> Result<(), Failure> {
-        self.format_as(device, options, resume, UUID)
+        self.format_as(device, Filesystem::Ext4, options, resume, UUID)
     }
 
     pub(super) fn format_as(
         &self,
         device: &Rc<Device>,
+        filesystem: Filesystem,
         options: &[(&str, &str)],
         resume: bool,
         uuid: &str,
     ) -> Result<(), Failure> {
         use std::os::fd::AsFd as _;
         let options: Vec<_> = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let profile = Profile::parse(Filesystem::Ext4, &options)?;
-        let wanted = Format {
-            device: device.clone(),
-            filesystem: Filesystem::Ext4,
-            profile,
-            resume,
-            uuid: uuid.to_owned(),
-        };
+        let profile = Profile::parse(filesystem, &options)?;
+        let wanted =
+            Format { device: device.clone(), filesystem, profile, resume, uuid: uuid.to_owned() };
         format(Granted::for_test(wanted), self.lock.as_fd(), || Ok(()))
     }
 }

@@ -68,7 +68,8 @@ pub fn create(tmpfs: Granted<Tmpfs>) -> Result<PendingMount, Failure> {
         Err(error) => return Err(failed(what)(error)),
     }
     let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    context.mount(attributes, false, Access::ReadWrite, "tmpfs", what)
+    context.create(false).map_err(|error| context.failure(what, error))?;
+    context.mount(attributes, Access::ReadWrite, "tmpfs", what)
 }
 
 /// Puts a file into a tmpfs. `already-exists` if there is one of that name, `exhausted` if it

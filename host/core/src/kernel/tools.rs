@@ -37,6 +37,7 @@ const MAX_LINKS: usize = 40;
 pub(super) struct Tool {
     name: &'static str,
     path: PathBuf,
+    capabilities: CapabilitySet,
 }
 
 /// How a tool ended.
@@ -55,12 +56,17 @@ impl Tool {
         let mut reason = format!("{name} is not installed on this node; install {package}");
         for directory in DIRECTORIES {
             match trusted(&Path::new(directory).join(name)) {
-                Ok(path) => return Ok(Self { name, path }),
+                Ok(path) => return Ok(Self { name, path, capabilities: CapabilitySet::empty() }),
                 Err(Some(problem)) => reason = format!("{name} is not run: {problem}"),
                 Err(None) => {}
             }
         }
         Err(Failure::new(Code::Unavailable, "tool-missing", reason))
+    }
+
+    /// Lets it have these capabilities, without which it gives up.
+    pub(super) fn keeping(self, capabilities: CapabilitySet) -> Self {
+        Self { capabilities, ..self }
     }
 
     /// Runs it with the device as the last argument, and waits for it.
@@ -77,7 +83,7 @@ impl Tool {
         command.arg0(self.name).args(arguments).arg(device.path_by_descriptor());
         command.env_clear().env("LC_ALL", "C").current_dir("/");
         command.stdin(Stdio::null()).stderr(duplicate(&writer)?).stdout(writer);
-        confine(&mut command, [device.file.as_raw_fd(), lock.as_raw_fd()]);
+        confine(&mut command, [device.file.as_raw_fd(), lock.as_raw_fd()], self.capabilities);
         let mut child = command.spawn().map_err(|error| Failure::io(&what, &error))?;
         // Or the pipe would never end: the command has the writing end, too.
         drop(command);
@@ -182,7 +188,7 @@ fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
 
 /// What the child does to itself between fork and exec.
 #[expect(unsafe_code, reason = "only pre_exec can change what a child of Command inherits")]
-fn confine(command: &mut Command, inherited: [RawFd; 2]) {
+fn confine(command: &mut Command, inherited: [RawFd; 2], capabilities: CapabilitySet) {
     let restrict = move || -> io::Result<()> {
         // A group of its own: a signal for this process's group is not for it. A session of its own
         // would be a new scheduling group, too, which is slow to get a turn.
@@ -209,13 +215,13 @@ fn confine(command: &mut Command, inherited: [RawFd; 2]) {
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
         setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-        // Root without capabilities owns the device node, and needs no more than that. Without
-        // new privileges, exec gives none back.
+        // Root without capabilities owns the device node, and mostly needs no more than that.
+        // Without new privileges, exec gives none back that are not kept here.
         set_no_new_privs(true)?;
-        let none = CapabilitySet::empty();
+        let (kept, none) = (capabilities, CapabilitySet::empty());
         set_capabilities(
             None,
-            CapabilitySets { effective: none, permitted: none, inheritable: none },
+            CapabilitySets { effective: kept, permitted: kept, inheritable: none },
         )?;
         Ok(())
     };

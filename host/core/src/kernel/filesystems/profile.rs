@@ -1,18 +1,11 @@
-//! How a filesystem is made and mounted, from names that a component may choose. Every name
-//! and every range is listed here; there is no way to pass anything else to a tool or the kernel.
+//! How a filesystem is made, from names that a component may choose. Every name and every range
+//! is listed here; there is no way to pass anything else to a tool.
 
-use rustix::mount::MountAttrFlags;
+use std::ops::RangeInclusive;
 
 use super::Filesystem;
 use crate::failure::Failure;
 use crate::kernel::invalid;
-
-/// How many bytes one inode may stand for: below, the inodes would fill the device; above, none
-/// would be left. mke2fs's own bounds.
-const BYTES_PER_INODE: std::ops::RangeInclusive<u64> = 1024..=64 * 1024 * 1024;
-
-/// What ext4's label holds, in bytes.
-const MAX_LABEL: usize = 16;
 
 /// A filesystem's parameters, checked, as the arguments of its mkfs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,57 +13,83 @@ pub struct Profile {
     arguments: Vec<String>,
 }
 
+/// An option of a filesystem's mkfs.
+struct Choice {
+    name: &'static str,
+    takes: Takes,
+    /// The flag that it stands for, and what comes before the value in the argument.
+    flag: (&'static str, &'static str),
+    /// What the flag is set to where the option is not given; empty if it is left out.
+    default: &'static str,
+}
+
+/// What an option's value can be.
+enum Takes {
+    OneOf(&'static [&'static str]),
+    /// A whole number.
+    Within(RangeInclusive<u64>),
+    /// A name of at most so many bytes.
+    Label(usize),
+}
+
+use Takes::{Label, OneOf, Within};
+
+/// Below 1024 bytes an inode the inodes would fill the device, above 64 MiB none would be left:
+/// mke2fs's own bounds. As Kubernetes does, nothing is reserved: root's reserve is of no use on a
+/// volume.
+const EXT4: &[Choice] = &[
+    choice("block-size", OneOf(&["1024", "2048", "4096"]), ("-b", "")),
+    choice("inode-size", OneOf(&["128", "256", "512", "1024"]), ("-I", "")),
+    choice("bytes-per-inode", Within(1024..=64 * 1024 * 1024), ("-i", "")),
+    choice("inodes", Within(16..=4_294_967_295), ("-N", "")),
+    choice("label", Label(16), ("-L", "")),
+    Choice { default: "0", ..choice("reserved-percent", Within(0..=50), ("-m", "")) },
+];
+
+const XFS: &[Choice] = &[
+    choice("block-size", OneOf(&["1024", "2048", "4096"]), ("-b", "size=")),
+    choice("inode-size", OneOf(&["512", "1024", "2048"]), ("-i", "size=")),
+    choice("label", Label(12), ("-L", "")),
+];
+
+/// Metadata is kept twice whatever the device says of itself: a flash disk can lose a block, too.
+const BTRFS: &[Choice] = &[
+    choice("node-size", OneOf(&["4096", "8192", "16384", "32768", "65536"]), ("-n", "")),
+    choice("checksum", OneOf(&["crc32c", "xxhash", "sha256", "blake2"]), ("--csum", "")),
+    choice("label", Label(255), ("-L", "")),
+    Choice { default: "dup", ..choice("metadata", OneOf(&["dup", "single"]), ("-m", "")) },
+];
+
 impl Profile {
     /// Reads the options of `filesystems.format`. Each may be given once.
     pub fn parse(filesystem: Filesystem, options: &[(String, String)]) -> Result<Self, Failure> {
-        let Filesystem::Ext4 = filesystem;
+        let choices = match filesystem {
+            Filesystem::Ext4 => EXT4,
+            Filesystem::Xfs => XFS,
+            Filesystem::Btrfs => BTRFS,
+        };
+        let fs = filesystem.name();
+        let bad = |message: String| invalid("bad-option", message);
         let mut arguments = Vec::new();
-        // As Kubernetes does: root's reserve is of no use on a volume.
-        let mut reserved = "0".to_owned();
         for (index, (name, value)) in options.iter().enumerate() {
             if options[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(invalid("bad-option", format!("ext4 option {name} is given twice")));
+                return Err(bad(format!("{fs} option {name} is given twice")));
             }
-            let number =
-                value.parse::<u64>().ok().filter(|_| value.bytes().all(|b| b.is_ascii_digit()));
-            let one_of = |choices: &[u64]| number.filter(|number| choices.contains(number));
-            let (flag, valid, choices) = match name.as_str() {
-                "block-size" => ("-b", one_of(&[1024, 2048, 4096]), "1024, 2048 or 4096"),
-                "inode-size" => ("-I", one_of(&[128, 256, 512, 1024]), "128, 256, 512 or 1024"),
-                "bytes-per-inode" => {
-                    ("-i", number.filter(|n| BYTES_PER_INODE.contains(n)), "1024 to 67108864")
-                }
-                "inodes" => (
-                    "-N",
-                    number.filter(|n| (16..=u64::from(u32::MAX)).contains(n)),
-                    "16 to 4294967295",
-                ),
-                "reserved-percent" => ("-m", number.filter(|n| *n <= 50), "0 to 50"),
-                "label" if is_label(value) => {
-                    arguments.extend(["-L".to_owned(), value.clone()]);
-                    continue;
-                }
-                "label" => {
-                    let message = "ext4 option label takes 1 to 16 of A-Z, a-z, 0-9, `.`, `_` and `-`, no `-` first";
-                    return Err(invalid("bad-option", message));
-                }
-                _ => {
-                    let message = format!(
-                        "ext4 has no option {name}; there are block-size, inode-size, bytes-per-inode, inodes, label and reserved-percent"
-                    );
-                    return Err(invalid("bad-option", message));
-                }
+            let Some(choice) = choices.iter().find(|choice| choice.name == name) else {
+                let names: Vec<&str> = choices.iter().map(|choice| choice.name).collect();
+                let known = listed(&names, "and");
+                return Err(bad(format!("{fs} has no option {name}; there are {known}")));
             };
-            let Some(number) = valid else {
-                return Err(invalid("bad-option", format!("ext4 option {name} takes {choices}")));
-            };
-            if flag == "-m" {
-                reserved = number.to_string();
-            } else {
-                arguments.extend([flag.to_owned(), number.to_string()]);
+            if !choice.takes.allows(value) {
+                let takes = choice.takes.describe();
+                return Err(bad(format!("{fs} option {name} takes {takes}")));
             }
+            arguments.extend(choice.arguments(value));
         }
-        arguments.extend(["-m".to_owned(), reserved]);
+        let given = |choice: &Choice| options.iter().any(|(name, _)| name == choice.name);
+        for choice in choices.iter().filter(|choice| !choice.default.is_empty() && !given(choice)) {
+            arguments.extend(choice.arguments(choice.default));
+        }
         Ok(Self { arguments })
     }
 
@@ -80,94 +99,49 @@ impl Profile {
     }
 }
 
-fn is_label(value: &str) -> bool {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=MAX_LABEL).contains(&value.len()) && value.bytes().all(safe) && !value.starts_with('-')
+impl Choice {
+    fn arguments(&self, value: &str) -> [String; 2] {
+        let (flag, before) = self.flag;
+        [flag.to_owned(), format!("{before}{value}")]
+    }
 }
 
-/// A mount option beyond those that are always on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockOption {
-    name: &'static str,
-    effect: Effect,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
-    /// Of the one mount.
-    Attribute(MountAttrFlags),
-    /// Like it, and there can be only one of these.
-    AccessTime(MountAttrFlags),
-    /// Of the filesystem: a flag for fsconfig(2).
-    Flag,
-}
-
-const BLOCK_OPTIONS: &[(&str, Effect)] = &[
-    ("noatime", Effect::AccessTime(MountAttrFlags::MOUNT_ATTR_NOATIME)),
-    ("relatime", Effect::AccessTime(MountAttrFlags::MOUNT_ATTR_RELATIME)),
-    ("strictatime", Effect::AccessTime(MountAttrFlags::MOUNT_ATTR_STRICTATIME)),
-    ("nodiratime", Effect::Attribute(MountAttrFlags::MOUNT_ATTR_NODIRATIME)),
-    ("noexec", Effect::Attribute(MountAttrFlags::MOUNT_ATTR_NOEXEC)),
-    ("lazytime", Effect::Flag),
-    ("discard", Effect::Flag),
-    ("nodiscard", Effect::Flag),
-];
-
-impl BlockOption {
-    /// Reads the name of an option.
-    pub fn parse(filesystem: Filesystem, name: &str) -> Result<Self, Failure> {
-        match BLOCK_OPTIONS.iter().find(|(known, _)| *known == name) {
-            Some(&(name, effect)) => Ok(Self { name, effect }),
-            None => {
-                let known: Vec<&str> = BLOCK_OPTIONS.iter().map(|(name, _)| *name).collect();
-                let known = known.join(", ");
-                let message = format!(
-                    "{} has no mount option {name:?}; there are {known}",
-                    filesystem.name()
-                );
-                Err(invalid("bad-option", message))
+impl Takes {
+    fn allows(&self, value: &str) -> bool {
+        match self {
+            OneOf(choices) => choices.contains(&value),
+            // Without a sign or a zero in front, with which tools take it for octal.
+            Within(range) => value
+                .parse()
+                .is_ok_and(|number: u64| range.contains(&number) && number.to_string() == value),
+            Label(longest) => {
+                let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+                (1..=*longest).contains(&value.len())
+                    && value.bytes().all(safe)
+                    && !value.starts_with('-')
             }
         }
     }
 
-    /// The names that a filesystem's mounts may have.
-    pub fn names(filesystem: Filesystem) -> impl Iterator<Item = &'static str> {
-        let Filesystem::Ext4 = filesystem;
-        BLOCK_OPTIONS.iter().map(|(name, _)| *name)
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// The fsconfig(2) flag it stands for, if it is one of the filesystem.
-    pub(in crate::kernel) fn flag(&self) -> Option<&'static str> {
-        (self.effect == Effect::Flag).then_some(self.name)
+    fn describe(&self) -> String {
+        match self {
+            OneOf(choices) => listed(choices, "or"),
+            Within(range) => format!("{} to {}", range.start(), range.end()),
+            Label(longest) => {
+                format!("1 to {longest} of A-Z, a-z, 0-9, `.`, `_` and `-`, no `-` first")
+            }
+        }
     }
 }
 
-/// The mount attributes that the options stand for.
-pub(in crate::kernel) fn attributes(options: &[BlockOption]) -> Result<MountAttrFlags, Failure> {
-    let mut attributes = MountAttrFlags::empty();
-    let mut access_time = None;
-    for option in options {
-        match option.effect {
-            Effect::Attribute(attribute) => attributes |= attribute,
-            Effect::AccessTime(attribute) => {
-                if let Some(other) =
-                    access_time.replace(option.name).filter(|other| *other != option.name)
-                {
-                    let message = format!(
-                        "the mount options {other} and {} contradict each other",
-                        option.name
-                    );
-                    return Err(invalid("bad-option", message));
-                }
-                attributes |= attribute;
-            }
-            Effect::Flag => {}
-        }
+const fn choice(name: &'static str, takes: Takes, flag: (&'static str, &'static str)) -> Choice {
+    Choice { name, takes, flag, default: "" }
+}
+
+/// `a, b and c`.
+fn listed(names: &[&str], last: &str) -> String {
+    match names {
+        [first @ .., end] if !first.is_empty() => format!("{} {last} {end}", first.join(", ")),
+        names => names.join(""),
     }
-    Ok(attributes)
 }

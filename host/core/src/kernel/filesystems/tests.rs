@@ -5,10 +5,13 @@ use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+mod each;
+
 use super::*;
 use crate::kernel::images::{ImageGrow, grow as grow_image};
 use crate::kernel::loopdev;
 use crate::kernel::mounts::{Attach, BlockMount, PendingMount, attach, block};
+use crate::kernel::target::{self, Target};
 use crate::kernel::testing::{MIB, Node, UUID, loop_of, reason, run};
 
 const EXT4: Filesystem = Filesystem::Ext4;
@@ -102,14 +105,14 @@ fn a_format_is_resumed_over_its_own_remains_only() {
     let path = device.node().to_str().unwrap().to_owned();
     assert_eq!(left_by(&device, UUID), Ok(true));
     // All of it was written and only the record of its end was not; or not all of it.
-    node.format_as(&device, &[], false, UUID).unwrap();
+    node.format_as(&device, EXT4, &[], false, UUID).unwrap();
     assert_eq!((left_by(&device, UUID), left_by(&device, OTHER)), (Ok(true), Ok(false)));
     run("/bin/dd", &["if=/dev/zero", &format!("of={path}"), "bs=4096", "count=1", "conv=fsync"]);
     assert_eq!(blank::probe(&device), Ok(Content::Signature("ext-backup")));
     assert_eq!((left_by(&device, UUID), left_by(&device, OTHER)), (Ok(true), Ok(false)));
-    assert_eq!(reason(node.format_as(&device, &[], true, OTHER)), "not-blank");
-    node.format_as(&device, &[], true, UUID).unwrap();
-    let failure = node.format_as(&device, &[], true, OTHER).unwrap_err();
+    assert_eq!(reason(node.format_as(&device, EXT4, &[], true, OTHER)), "not-blank");
+    node.format_as(&device, EXT4, &[], true, UUID).unwrap();
+    let failure = node.format_as(&device, EXT4, &[], true, OTHER).unwrap_err();
     assert_eq!(failure.reason, "not-blank");
     assert!(failure.message.contains("holds ext4"), "{failure}");
     // Looked at read-only it holds no data; mounted writable it can.
@@ -118,7 +121,7 @@ fn a_format_is_resumed_over_its_own_remains_only() {
     drop(mount(&device, Access::ReadWrite));
     device::refuse_if_held(&device).unwrap();
     assert_eq!(left_by(&device, UUID), Ok(false));
-    assert_eq!(reason(node.format_as(&device, &[], true, UUID)), "not-blank");
+    assert_eq!(reason(node.format_as(&device, EXT4, &[], true, UUID)), "not-blank");
     // A check sets the count of mounts back, but not the time of the last one.
     run("/sbin/e2fsck", &["-f", "-p", &path]);
     assert_eq!(left_by(&device, UUID), Ok(false));
@@ -223,10 +226,40 @@ fn a_read_only_mount_is_not_grown() {
 
 #[test]
 fn format_options_are_names_and_ranges() {
-    let parse = |options: &[(&str, &str)]| {
+    let parse_of = |filesystem, options: &[(&str, &str)]| {
         let options: Vec<_> = options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        Profile::parse(EXT4, &options).map(|p| p.arguments().collect::<Vec<_>>().join(" "))
+        Profile::parse(filesystem, &options).map(|p| p.arguments().collect::<Vec<_>>().join(" "))
     };
+    let parse = |options: &[(&str, &str)]| parse_of(EXT4, options);
+    const XFS: Filesystem = Filesystem::Xfs;
+    const BTRFS: Filesystem = Filesystem::Btrfs;
+    type Options = &'static [(&'static str, &'static str)];
+    let good: &[(Filesystem, Options, &str)] = &[
+        (XFS, &[], ""),
+        (XFS, &[("label", "twelve-chars"), ("block-size", "1024")], "-L twelve-chars -b size=1024"),
+        (XFS, &[("inode-size", "2048")], "-i size=2048"),
+        (BTRFS, &[], "-m dup"),
+        (BTRFS, &[("metadata", "single"), ("node-size", "65536")], "-m single -n 65536"),
+        (BTRFS, &[("checksum", "blake2"), ("label", "a")], "--csum blake2 -L a -m dup"),
+    ];
+    for (filesystem, options, arguments) in good {
+        assert_eq!(parse_of(*filesystem, options).as_deref(), Ok(*arguments));
+    }
+    let bad: &[(Filesystem, &str, &str, &str)] = &[
+        (XFS, "block-size", "512", "xfs option block-size takes 1024, 2048 or 4096"),
+        (XFS, "label", "thirteen-char", "xfs option label takes 1 to 12 of"),
+        (XFS, "label", "a b", "xfs option label takes"),
+        (XFS, "uuid", "x", "xfs has no option uuid; there are block-size, inode-size and label"),
+        (BTRFS, "metadata", "raid1", "btrfs option metadata takes dup or single"),
+        (BTRFS, "node-size", "16384 -f", "btrfs option node-size takes 4096"),
+        (BTRFS, "checksum", "", "btrfs option checksum takes"),
+        (BTRFS, "block-size", "4096", "btrfs has no option block-size"),
+    ];
+    for (filesystem, name, value, says) in bad {
+        let failure = parse_of(*filesystem, &[(name, value)]).unwrap_err();
+        assert_eq!(failure.reason, "bad-option");
+        assert!(failure.message.contains(says), "{failure}");
+    }
     let good: &[(&[(&str, &str)], &str)] = &[
         (&[], "-m 0"),
         (&[("reserved-percent", "50")], "-m 50"),
@@ -245,6 +278,7 @@ fn format_options_are_names_and_ranges() {
         ("inode-size", "0"),
         ("bytes-per-inode", "1"),
         ("inodes", "99999999999"),
+        ("inodes", "0100"),
         ("reserved-percent", "51"),
         ("reserved-percent", "-1"),
         ("label", ""),
@@ -260,8 +294,12 @@ fn format_options_are_names_and_ranges() {
         assert!(value.len() < 5 || !failure.message.contains(value), "{failure}");
     }
     assert_eq!(reason(parse(&[("label", "a"), ("label", "b")])), "bad-option");
-    assert_eq!(Filesystem::parse("ext4"), Ok(EXT4));
-    for name in ["", "ext3", "EXT4", "xfs"] {
+    for &filesystem in Filesystem::ALL {
+        assert_eq!(Filesystem::parse(filesystem.name()), Ok(filesystem));
+    }
+    assert_eq!(reason(BlockOption::parse(BTRFS, "lazytime")), "bad-option");
+    assert_eq!(reason(BlockOption::parse(XFS, "compress-zstd")), "bad-option");
+    for name in ["", "ext3", "EXT4", "XFS", "btrfs "] {
         assert_eq!(reason(Filesystem::parse(name)), "unknown-filesystem");
     }
 }

@@ -42,7 +42,10 @@ fn shell(node: &Node, script: &str) -> Ended {
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let device = node.device("a.img", 4 * MIB);
-    Tool { name: "script", path }.run(&["one", "two"], &device, node.lock.as_fd()).unwrap()
+    let capabilities = CapabilitySet::empty();
+    Tool { name: "script", path, capabilities }
+        .run(&["one", "two"], &device, node.lock.as_fd())
+        .unwrap()
 }
 
 #[test]
