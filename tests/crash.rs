@@ -10,7 +10,8 @@ use std::path::Path;
 
 use wasmount_core::crash::POINTS;
 use wasmount_tests::{
-    Driver, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, killed, killed_and_repeated, options,
+    Driver, FILESYSTEMS, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, killed, killed_and_repeated,
+    options, options_as,
 };
 
 #[test]
@@ -23,14 +24,16 @@ fn the_next_call_repairs_what_a_crash_left() {
         crash_driver(),
     );
     fs::DirBuilder::new().mode(0o700).create(node.path("run")).expect("a directory");
-    let mut fired = BTreeSet::new();
-    for point in POINTS {
-        if life(&node, &driver, point) {
-            fired.insert(*point);
+    for filesystem in FILESYSTEMS {
+        let mut fired = BTreeSet::new();
+        for point in POINTS {
+            if life(&node, &driver, filesystem, point) {
+                fired.insert(*point);
+            }
         }
+        let silent: Vec<_> = POINTS.iter().filter(|point| !fired.contains(*point)).collect();
+        assert!(silent.is_empty(), "{}: no call of the sequence meets {silent:?}", filesystem.0);
     }
-    let silent: Vec<_> = POINTS.iter().filter(|point| !fired.contains(*point)).collect();
-    assert!(silent.is_empty(), "no call of the sequence meets {silent:?}");
 }
 
 /// A record of an interrupted format is one node's, and the volume may have been elsewhere since:
@@ -40,9 +43,14 @@ fn an_interrupted_format_is_forgotten_once_another_node_had_the_volume() {
     let Some(first) = Node::new() else { return };
     let second = first.beside("node-2");
     fs::DirBuilder::new().mode(0o700).create(first.path("run")).expect("a directory");
-    for point in ["format-recorded", "formatted"] {
-        let volume = format!("pv-{point}");
-        let json = options(&volume, "rw", &[("create", "true"), ("size", "32Mi")]);
+    let points = ["format-recorded", "formatted"];
+    for ((fs_type, size), point) in
+        FILESYSTEMS.into_iter().flat_map(|filesystem| points.map(|point| (filesystem, point)))
+    {
+        let volume = format!("pv-{fs_type}-{point}");
+        let bytes = size.to_string();
+        let user = [("create", "true"), ("size", bytes.as_str())];
+        let json = options_as(fs_type, &volume, "rw", &user);
         let mine =
             first.install_with("loop-image", "example.com/a", LOOP_IMAGE_GRANTS, crash_driver());
         mine.call(&["attach", &json, "node-1"]).success();
@@ -101,9 +109,11 @@ fn a_mount_that_died_does_not_keep_its_volume_in_use() {
 }
 
 /// One volume's life, in which every call is killed at the point, if it meets it, and repeated.
-fn life(node: &Node, driver: &Driver<'_>, point: &str) -> bool {
-    let volume = format!("pv-{point}");
-    let json = options(&volume, "rw", &[("create", "true"), ("size", "32Mi")]);
+fn life(node: &Node, driver: &Driver<'_>, (fs_type, size): (&str, u64), point: &str) -> bool {
+    let volume = format!("pv-{fs_type}-{point}");
+    let (bytes, twofold) = (size.to_string(), (2 * size).to_string());
+    let user = [("create", "true"), ("size", bytes.as_str())];
+    let json = options_as(fs_type, &volume, "rw", &user);
     let (device_dir, pod_dir) = (driver.device_dir(&volume), driver.pod_dir(UID, &volume));
     let up = |fired: &mut bool| {
         *fired |= killed_and_repeated(node, driver, point, &["attach", &json, "node-1"]);
@@ -121,7 +131,7 @@ fn life(node: &Node, driver: &Driver<'_>, point: &str) -> bool {
     up(&mut fired);
     let file = Path::new(&pod_dir).join("file");
     fs::write(&file, point).expect("writable");
-    let grow = ["expandvolume", &json, "", "67108864", "33554432"];
+    let grow = ["expandvolume", &json, "", &twofold, &bytes];
     fired |= killed_and_repeated(node, driver, point, &grow);
     down(&mut fired);
     node.is_clean();

@@ -1,10 +1,12 @@
-//! kubelet's whole sequence on a real ext4 volume, through the installed executable, every call
+//! kubelet's whole sequence on real volumes, of each filesystem, through the installed executable, every call
 //! twice in a row, both successful.
 
 use std::fs;
 use std::path::Path;
 
-use wasmount_tests::{Driver, LOOP_IMAGE_GRANTS, Node, UID, is_mount_point, options};
+use wasmount_tests::{
+    Driver, FILESYSTEMS, LOOP_IMAGE_GRANTS, Node, UID, is_mount_point, options, options_as,
+};
 
 /// Makes a call twice and returns the second answer.
 fn twice(driver: &Driver<'_>, args: &[&str]) -> serde_json::Value {
@@ -41,6 +43,12 @@ fn tear_down(driver: &Driver<'_>, volume: &str, up: &Up) {
     twice(driver, &["detach", volume, "node-1"]);
 }
 
+/// How much the filesystem at a path has room for, in bytes, its own tables included.
+fn room(path: &str) -> u64 {
+    let found = rustix::fs::statvfs(path).expect("a mount");
+    found.f_blocks * found.f_frsize
+}
+
 #[test]
 fn read_write_and_then_read_only() {
     let Some(node) = Node::new() else { return };
@@ -49,41 +57,74 @@ fn read_write_and_then_read_only() {
     assert_eq!(init["capabilities"]["attach"], true);
     assert_eq!(init["capabilities"]["requiresFSResize"], true);
 
-    let user = [("create", "true"), ("size", "64Mi"), ("mount-options", "noatime")];
-    let rw = options("pv-1", "rw", &user);
-    let up = set_up(&driver, "pv-1", &rw);
-    fs::write(Path::new(&up.pod_dir).join("file"), "kept").expect("a writable volume");
-    assert_eq!(driver.call(&["isattached", &rw, "node-2"]).success()["attached"], false);
+    for (fs_type, size) in FILESYSTEMS {
+        let (volume, bytes, twofold) = (format!("pv-{fs_type}"), size.to_string(), size * 2);
+        let user = [("create", "true"), ("size", bytes.as_str()), ("mount-options", "noatime")];
+        let rw = options_as(fs_type, &volume, "rw", &user);
+        let ro = options_as(fs_type, &volume, "ro", &user);
+        let up = set_up(&driver, &volume, &rw);
+        fs::write(Path::new(&up.pod_dir).join("file"), "kept").expect("a writable volume");
+        assert_eq!(driver.call(&["isattached", &rw, "node-2"]).success()["attached"], false);
 
-    twice(&driver, &["expandvolume", &rw, "", "134217728", "67108864"]);
-    assert_eq!(fs::metadata(node.path("images/pv-1.img")).expect("an image").len(), 128 << 20);
-    // A kernel that lets root grow a mounted ext4 does so; one that does not says so, and the
-    // next mountdevice grows it.
-    let grown = driver.call(&["expandfs", &rw, "", &up.pod_dir, "134217728", "67108864"]);
-    if grown.json()["status"] != "Success" {
-        grown.fails_with("kernel-refused");
+        let grown = twofold.to_string();
+        twice(&driver, &["expandvolume", &rw, "", &grown, &bytes]);
+        let image = node.path(&format!("images/{volume}.img"));
+        assert_eq!(fs::metadata(image).expect("an image").len(), twofold);
+        let expand = ["expandfs", &rw, "", &up.pod_dir, &grown, &bytes];
+        // A kernel that lets root grow a mounted ext4 does so; one that does not says so, and the
+        // next mountdevice grows it.
+        let expanded = driver.call(&expand);
+        if fs_type == "ext4" && expanded.json()["status"] != "Success" {
+            expanded.fails_with("kernel-refused");
+        } else {
+            expanded.success();
+            twice(&driver, &expand);
+            assert!(room(&up.pod_dir) > size * 3 / 2, "{fs_type} has grown");
+        }
+        tear_down(&driver, &volume, &up);
+        node.is_clean();
+
+        let up = set_up(&driver, &volume, &rw);
+        assert!(room(&up.pod_dir) > size * 3 / 2, "{fs_type} has grown");
+        tear_down(&driver, &volume, &up);
+
+        let up = set_up(&driver, &volume, &ro);
+        let file = Path::new(&up.pod_dir).join("file");
+        assert_eq!(fs::read_to_string(file).expect("readable"), "kept");
+        for dir in [&up.device_dir, &up.pod_dir] {
+            let refused = fs::write(Path::new(dir).join("file"), "changed").expect_err("read-only");
+            assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        }
+        twice(&driver, &["expandfs", &ro, "", &up.pod_dir, &grown, &bytes]);
+        driver
+            .call(&["mount", &driver.pod_dir("another-pod", &volume), &rw])
+            .fails_with("staged-read-only");
+        tear_down(&driver, &volume, &up);
+        node.is_clean();
     }
-    tear_down(&driver, "pv-1", &up);
-    node.is_clean();
+}
 
-    let up = set_up(&driver, "pv-1", &rw);
-    let blocks = rustix::fs::statvfs(&up.pod_dir).expect("a mount");
-    assert!(blocks.f_blocks * blocks.f_frsize > 100 << 20, "the filesystem has grown");
-    tear_down(&driver, "pv-1", &up);
-
-    let ro = options("pv-1", "ro", &user);
-    let up = set_up(&driver, "pv-1", &ro);
-    assert_eq!(fs::read_to_string(Path::new(&up.pod_dir).join("file")).expect("readable"), "kept");
-    for dir in [&up.device_dir, &up.pod_dir] {
-        let refused = fs::write(Path::new(dir).join("file"), "changed").expect_err("read-only");
-        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+/// An image that grew while its volume was nowhere has its filesystem grown as it is mounted.
+#[test]
+fn a_filesystem_grows_with_its_device_before_it_is_mounted() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    for (fs_type, size) in FILESYSTEMS {
+        let (volume, bytes) = (format!("pv-{fs_type}"), size.to_string());
+        let user = [("create", "true"), ("size", bytes.as_str())];
+        let rw = options_as(fs_type, &volume, "rw", &user);
+        let up = set_up(&driver, &volume, &rw);
+        fs::write(Path::new(&up.pod_dir).join("file"), "kept").expect("a writable volume");
+        assert!(room(&up.pod_dir) <= size);
+        tear_down(&driver, &volume, &up);
+        twice(&driver, &["expandvolume", &rw, "", &(2 * size).to_string(), &bytes]);
+        let up = set_up(&driver, &volume, &rw);
+        assert!(room(&up.pod_dir) > size * 3 / 2, "{fs_type} has grown");
+        let kept = fs::read_to_string(Path::new(&up.pod_dir).join("file"));
+        assert_eq!(kept.expect("readable"), "kept");
+        tear_down(&driver, &volume, &up);
+        node.is_clean();
     }
-    twice(&driver, &["expandfs", &ro, "", &up.pod_dir, "134217728", "67108864"]);
-    driver
-        .call(&["mount", &driver.pod_dir("another-pod", "pv-1"), &rw])
-        .fails_with("staged-read-only");
-    tear_down(&driver, "pv-1", &up);
-    node.is_clean();
 }
 
 #[test]

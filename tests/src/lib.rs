@@ -18,7 +18,7 @@ mod storage;
 
 pub use answer::Answer;
 pub use killed::{killed, killed_and_repeated};
-pub use node::{Driver, Node, UID, answer, is_mount_point, options};
+pub use node::{Driver, Node, UID, answer, is_mount_point, options, options_as};
 pub use process::Process;
 pub use running::{Running, until};
 pub use secret::{Secret, base64};
@@ -26,6 +26,10 @@ pub use seen::{mount_options, open_the_way, owner, read_as};
 pub use storage::Storage;
 
 use std::path::PathBuf;
+
+/// The filesystems, and a size in bytes with which each can be made and grown to the double.
+pub const FILESYSTEMS: [(&str, u64); 3] =
+    [("ext4", 64 << 20), ("xfs", 320 << 20), ("btrfs", 256 << 20)];
 
 /// All that `loop-image` can use; `{images}` stands for the node's image directory.
 pub const LOOP_IMAGE_GRANTS: &str = r#"
@@ -38,13 +42,13 @@ create = true
 grow = true
 
 [filesystems]
-types = ["ext4"]
+types = ["ext4", "xfs", "btrfs"]
 format = true
 check = true
 grow = true
 
 [mounts.block]
-filesystems = ["ext4"]
+filesystems = ["ext4", "xfs", "btrfs"]
 options = ["noatime"]
 
 [mounts.bind]

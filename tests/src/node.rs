@@ -308,10 +308,15 @@ impl Driver<'_> {
     }
 }
 
-/// kubelet's JSON for a volume: its own keys, and the user's options.
+/// kubelet's JSON for an ext4 volume: its own keys, and the user's options.
 pub fn options(volume: &str, readwrite: &str, user: &[(&str, &str)]) -> String {
+    options_as("ext4", volume, readwrite, user)
+}
+
+/// The same for a volume with any filesystem.
+pub fn options_as(fs_type: &str, volume: &str, readwrite: &str, user: &[(&str, &str)]) -> String {
     let mut map = json!({
-        "kubernetes.io/fsType": "ext4",
+        "kubernetes.io/fsType": fs_type,
         "kubernetes.io/readwrite": readwrite,
         "kubernetes.io/pvOrVolumeName": volume,
     });

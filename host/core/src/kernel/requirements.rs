@@ -34,14 +34,17 @@ fn detached_mount() -> Result<(), Failure> {
 pub fn missing_tools(granted: &FilesystemsGrant) -> Vec<Failure> {
     let mut needed = Vec::new();
     for filesystem in &granted.types {
-        let tools = match filesystem {
-            Filesystem::Ext4 => [
+        // The kernel checks and grows the other two by itself.
+        match filesystem {
+            Filesystem::Ext4 => needed.extend([
                 (granted.format, "mkfs.ext4", "e2fsprogs"),
                 (granted.check || granted.grow, "e2fsck", "e2fsprogs"),
                 (granted.grow, "resize2fs", "e2fsprogs"),
-            ],
-        };
-        needed.extend(tools.into_iter().filter(|(is_needed, ..)| *is_needed));
+            ]),
+            Filesystem::Xfs => needed.push((granted.format, "mkfs.xfs", "xfsprogs")),
+            Filesystem::Btrfs => needed.push((granted.format, "mkfs.btrfs", "btrfs-progs")),
+        }
     }
-    needed.into_iter().filter_map(|(_, tool, package)| Tool::find(tool, package).err()).collect()
+    let needed = needed.into_iter().filter(|(is_needed, ..)| *is_needed);
+    needed.filter_map(|(_, tool, package)| Tool::find(tool, package).err()).collect()
 }
