@@ -7,6 +7,7 @@
 //! is in use, and is never touched.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, bail};
 use serde::Serialize;
@@ -19,6 +20,12 @@ use crate::layout::{DriverDir, PluginDir};
 use crate::leftovers::{Leftovers, Missing, Remains};
 use crate::output::{Output, printable};
 use crate::{installed, usage};
+
+/// How long calls that are about to end are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often to look whether they have ended.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The JSON document.
 #[derive(Serialize)]
@@ -53,6 +60,9 @@ pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()
             plugins.path().display()
         );
     }
+    if arguments.yes {
+        refuse_if_running(&directory)?;
+    }
     let found = look(arguments, &directory)?;
     if arguments.json {
         return output.json(&document(arguments, &found));
@@ -66,7 +76,6 @@ pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()
     if !arguments.yes {
         return output.text("nothing was changed; --yes makes these calls");
     }
-    refuse_if_running(&directory)?;
     let failed = settle(&directory, &found, output)?;
     match (failed, look(arguments, &directory)?.volumes.len()) {
         (0, 0) => output.text("nothing remains"),
@@ -91,8 +100,14 @@ fn look(arguments: &arguments::Recover, directory: &DriverDir) -> Result<Leftove
 /// A call that is under way has on record what it is about to mount. To take that for a remainder
 /// would be to unmount it the moment it is there.
 fn refuse_if_running(directory: &DriverDir) -> Result<()> {
-    if let Some(process) = usage::running(directory)?.first() {
-        bail!("a call of the driver is under way (process {process}); try again when it has ended");
+    let end = Instant::now() + PATIENCE;
+    while let Some(process) = usage::running(directory)?.first() {
+        if Instant::now() >= end {
+            bail!(
+                "a call of the driver is under way (process {process}); try again when it has ended"
+            );
+        }
+        std::thread::sleep(POLL);
     }
     Ok(())
 }
