@@ -80,3 +80,24 @@ impl Findings {
         sorted.into_iter().map(Finding::text).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_come_first_and_nothing_drives_a_terminal() {
+        let mut found = Findings::default();
+        found.warning("little room", "records", "free some");
+        found.about("example.com/x");
+        found.error("a\u{1b}[2J is odd", "it is", "mend it");
+        assert_eq!(
+            found.text(),
+            [
+                "error    example.com/x: a\\u{1b}[2J is odd\n    why  it is\n    do   mend it",
+                "warning  little room\n    why  records\n    do   free some",
+            ]
+        );
+        assert_eq!((found.count(Severity::Error), found.count(Severity::Warning)), (1, 1));
+    }
+}
