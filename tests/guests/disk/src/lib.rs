@@ -9,6 +9,25 @@ use wasmount_guest_sdk::{
 struct Disk;
 
 export! {
+    // Somebody else attaches it: what kubelet is told is the disk's id.
+    impl Attacher for Disk {
+        fn attach(volume: &VolumeSpec, _: &str) -> Result<String> {
+            Ok(volume.option("id").unwrap_or_default())
+        }
+
+        fn detach(_: &str, _: Option<&VolumeRecord>, _: &str) -> Result {
+            Ok(())
+        }
+
+        fn wait_for_attach(volume: &VolumeSpec, _: Option<&str>) -> Result<String> {
+            Ok(volume.option("id").unwrap_or_default())
+        }
+
+        fn is_attached(_: &VolumeSpec, _: &str) -> Result<bool> {
+            Ok(true)
+        }
+    }
+
     impl Device for Disk {
         fn mount_device(volume: &VolumeSpec, _: Option<&str>, target: &MountTarget) -> Result {
             if target.is_mounted()? {
