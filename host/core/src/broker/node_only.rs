@@ -34,7 +34,7 @@ impl Turn<'_> {
         if let Some(reply) = self.settled(call, self.target(call)?.as_deref())? {
             return Ok(reply);
         }
-        // Whoever was cut off after this may have attached it.
+        // A call that was cut off may have attached it.
         self.attached = self.record().is_some_and(|record| record.attached_node.is_some());
         let mounted = self.stage(call, volume).and_then(|()| self.step(call, secrets));
         // If it cannot be told whether a pod has it, one may.
@@ -62,7 +62,7 @@ impl Turn<'_> {
         if self.is_staged()? {
             return Ok(());
         }
-        let node = self.node()?;
+        let node: NodeName = self.bundle.receipt.node_name.parse()?;
         if let Some(ledger) = &mut self.ledger {
             ledger.begin(call, &node)?;
             crash::point("attach-noted");
@@ -95,9 +95,10 @@ impl Turn<'_> {
         }
         staging::remove(host::staging(&self.bundle.receipt.kubelet_root, &directory)?)?;
         crash::point("staging-removed");
-        if self.record().is_some_and(|record| record.attached_node.is_some()) {
-            let detach = Call::Detach { name: name.clone(), node: self.node()? };
-            self.step(&detach, Secrets::default())?;
+        // Whatever this node is called by now.
+        let given_to = self.record().and_then(|record| record.attached_node.as_deref());
+        if let Some(node) = given_to.map(str::parse).transpose()? {
+            self.step(&Call::Detach { name: name.clone(), node }, Secrets::default())?;
         }
         Ok(())
     }
@@ -178,9 +179,5 @@ impl Turn<'_> {
     fn directory(&self, name: &VolumeName) -> TargetPath {
         let receipt = &self.bundle.receipt;
         TargetPath::of_device(&self.bundle.driver, name, &receipt.kubelet_root)
-    }
-
-    fn node(&self) -> Result<NodeName, Failure> {
-        self.bundle.receipt.node_name.parse()
     }
 }
