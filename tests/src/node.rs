@@ -285,18 +285,12 @@ impl Driver<'_> {
         path.display().to_string()
     }
 
-    /// The lines of the driver's audit log.
+    /// The lines of the driver's audit log, once no call is under way: the last lines of a call are
+    /// written after its reply.
     pub fn log(&self) -> Vec<Value> {
+        until("no call is under way", || (!self.node.is_busy()).then_some(()));
         let path = self.node.path("log").join(format!("{}.jsonl", self.name.replace('/', "~")));
-        // The last line of a call is written after its reply.
-        let mut text = String::new();
-        for _ in 0..200 {
-            text = fs::read_to_string(&path).unwrap_or_default();
-            if text.lines().last().is_some_and(|line| line.contains("\"kind\":\"reply\"")) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        let text = fs::read_to_string(&path).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
