@@ -23,8 +23,9 @@ const ROUNDS: usize = 200;
 const WARMING_UP: usize = 4;
 /// Mounting takes part in one round of so many.
 const MOUNTING: usize = 4;
-/// The size of every image in the run, in bytes.
-const SIZE: u64 = 64 << 20;
+/// The size of every image in the run, in bytes: a common one for a volume. Nearly all of it is a
+/// hole.
+const SIZE: u64 = 10 << 30;
 
 const POD: Pod =
     Pod { uid: "6a1fbc5d-5ca0-4f0c-9a5e-3b1d0c1f2e47", name: "bench-0", namespace: "default" };
@@ -74,8 +75,6 @@ struct Run<'a> {
     token: String,
     /// The options of the bash driver, which takes paths.
     bash_options: String,
-    /// The loop device of the native program.
-    native_device: String,
     samples: Samples,
 }
 
@@ -90,20 +89,17 @@ impl<'a> Run<'a> {
         for name in ["bash-device", "bash-pod", "native-device", "native-pod", "records"] {
             fs::create_dir(directory.join(name))?;
         }
-        let mut losetup = Command::new("losetup");
-        losetup.args(["--find", "--show"]).arg(directory.join("native.img"));
-        let native_device = String::from_utf8(cargo::output(&mut losetup)?)?.trim().to_string();
 
         let volume = |user| Volume { name: "pv-bench", fs_type: "ext4", writable: true, user };
         let bash = volume(vec![
             ("imagePath", text(&directory.join("bash.img"))?),
             ("stagedPath", text(&directory.join("bash-device"))?),
         ]);
-        let volume = volume(vec![("size", "64Mi".to_string()), ("create", "true".to_string())]);
+        let volume = volume(vec![("size", "10Gi".to_string()), ("create", "true".to_string())]);
         let token = node.kubelet.attach(&volume)?;
         let bash_options = bash.options_for(&POD);
         let samples = Samples::default();
-        Ok(Run { node, programs, directory, volume, token, bash_options, native_device, samples })
+        Ok(Run { node, programs, directory, volume, token, bash_options, samples })
     }
 
     /// Those that do nothing on the node.
@@ -136,11 +132,16 @@ impl<'a> Run<'a> {
         let program = &self.programs.native;
         let records = self.path("records")?;
         let (device, pod) = (self.path("native-device")?, self.path("native-pod")?);
-        let staging = time(program, &["mountdevice", &self.native_device, &device, &records])?;
+        // As ours has been by `waitforattach`: new, and past the page cache.
+        let mut losetup = Command::new("losetup");
+        losetup.args(["--direct-io=on", "--find", "--show"]).arg(self.directory.join("native.img"));
+        let attached = String::from_utf8(cargo::output(&mut losetup)?)?.trim().to_string();
+        let staging = time(program, &["mountdevice", &attached, &device, &records])?;
         let publishing = time(program, &["mount", &device, &pod, &records])?;
         for directory in [&pod, &device] {
             rustix::mount::unmount(directory.as_str(), UnmountFlags::NOFOLLOW)?;
         }
+        cargo::run(Command::new("losetup").arg("-d").arg(&attached))?;
         self.samples.add("native-mountdevice", staging);
         self.samples.add("native-mount", publishing);
         Ok(())
@@ -184,7 +185,6 @@ impl<'a> Run<'a> {
 
     fn finish(self) -> anyhow::Result<Samples> {
         self.node.kubelet.detach(&self.volume)?;
-        cargo::run(Command::new("losetup").arg("-d").arg(&self.native_device))?;
         self.node.check_clean(&["pv-bench.img"])?;
         Ok(self.samples)
     }
