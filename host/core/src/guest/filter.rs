@@ -13,6 +13,8 @@ const ALLOWED: &[c_long] = &[
     // Talk to the broker. Without the msghdr forms no descriptor can be passed either way.
     libc::SYS_sendto,
     libc::SYS_recvfrom,
+    // Let it have the processor meanwhile.
+    libc::SYS_sched_yield,
     // Memory; making it executable is refused below.
     libc::SYS_brk,
     libc::SYS_munmap,

@@ -90,6 +90,7 @@ impl Imports {
             }
             Err(_) => return self.lost(),
         }
+        self.channel.look_out();
         match self.channel.receive(&mut self.buffer) {
             Ok(Some(response)) => Ok(response),
             Ok(None) | Err(_) => self.lost(),

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -19,6 +21,10 @@ pub const MAX_MESSAGE: usize = 160 * 1024;
 
 /// The longest text that goes with a file: a digest.
 pub const MAX_WITH_FILE: usize = 128;
+
+/// How long an answer is awaited awake. Most come sooner; to fall asleep and be woken on another
+/// processor takes about as long as that, twice a host call.
+const MOMENT: Duration = Duration::from_micros(100);
 
 /// One end of the pair.
 #[derive(Debug)]
@@ -48,6 +54,18 @@ impl Channel {
         }
         rustix::io::retry_on_intr(|| rustix::net::send(&self.0, &packet, flags))?;
         Ok(())
+    }
+
+    /// Returns once there is something to receive, or after a moment.
+    pub fn look_out(&self) {
+        let end = Instant::now() + MOMENT;
+        let look = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        while rustix::net::recv(&self.0, &mut [0][..], look) == Err(Errno::AGAIN)
+            && Instant::now() < end
+        {
+            // Who is to answer may be waiting for this very processor.
+            rustix::thread::sched_yield();
+        }
     }
 
     /// Receives one message; `None` when the other side is gone. Anything that is not exactly
