@@ -6,11 +6,10 @@
 //! where a timer and SIGTERM end the wait. What it does not do
 //! itself it leaves to the [`broker`](crate::broker), over one socket:
 //!
-//! - broker → supervisor: the failure exit code as soon as it is known, a request for
-//!   permission to commit, the reply;
-//! - supervisor → broker: go, or stop. It says stop once; after that nothing is attached.
+//! - broker → supervisor: the failure exit code as soon as it is known, the reply;
+//! - supervisor → broker: stop. It says so once; after that nothing is attached.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -18,12 +17,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::ForkResult;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::call::Operation;
 use crate::call::arguments::Arguments;
 use crate::failure::{Code, Failure};
-use crate::link::{FromBroker, Link, Verdict};
+use crate::link::{FromBroker, Link};
 use crate::reply::Reply;
 use crate::{broker, init};
 
@@ -87,7 +85,7 @@ fn supervise(
 ) -> Result<(Vec<u8>, i32), Failure> {
     let end = Instant::now() + DEADLINE;
     let (ours, theirs) =
-        socket_pair().map_err(|error| Failure::io("making a socket pair", &error))?;
+        Link::pair().map_err(|error| Failure::io("making a socket pair", &error))?;
     let terminate = SignalFd::with_flags(signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(|error| Failure::io("listening for signals", &error.into()))?;
     #[expect(unsafe_code, reason = "fork has no safe form")]
@@ -97,11 +95,11 @@ fn supervise(
         Err(error) => return Err(Failure::io("starting the broker", &error.into())),
         Ok(ForkResult::Child) => {
             drop((ours, terminate));
-            broker::run(operation, arguments, Link::new(theirs))
+            broker::run(operation, arguments, theirs)
         }
         Ok(ForkResult::Parent { .. }) => drop(theirs),
     }
-    let watch = Watch { link: Link::new(ours), operation, exit: None, permitted: false };
+    let watch = Watch { link: ours, operation, exit: None, in_time: true };
     Ok(watch.until(end, &terminate, arguments))
 }
 
@@ -111,8 +109,8 @@ struct Watch {
     operation: Operation,
     /// The failure exit code, if the broker has found one in the grants.
     exit: Option<i32>,
-    /// Whether the broker was allowed to let the call take effect.
-    permitted: bool,
+    /// Whether stop was said before anything of the call took effect.
+    in_time: bool,
 }
 
 impl Watch {
@@ -128,12 +126,6 @@ impl Watch {
             if message {
                 match self.link.from_broker() {
                     Ok(Some(FromBroker::FailureExit(code))) => self.exit = Some(code),
-                    // Having been told to stop, the broker finds that as its answer.
-                    Ok(Some(FromBroker::MayCommit)) if stopped.is_none() => {
-                        self.permitted = true;
-                        self.link.say(Verdict::Go);
-                    }
-                    Ok(Some(FromBroker::MayCommit)) => {}
                     Ok(Some(FromBroker::Reply { document, exit })) => return (document, exit),
                     Ok(None) | Err(_) => break self.died(),
                 }
@@ -147,7 +139,7 @@ impl Watch {
             }
             let why =
                 if signal { "was told to stop by a signal" } else { "took longer than 110 s" };
-            self.link.say(Verdict::Stop);
+            self.in_time = self.link.stop();
             stopped = Some(why);
             end = Instant::now() + STOPPING;
         };
@@ -172,9 +164,9 @@ impl Watch {
                 | Operation::MountDevice
                 | Operation::Mount
         );
-        let fate = match (sets_up, self.permitted) {
-            (true, false) => "what it sets up will be discarded",
-            (true, true) => {
+        let fate = match (sets_up, self.in_time) {
+            (true, true) => "what it sets up will be discarded",
+            (true, false) => {
                 "what it has set up may have taken effect, which the next call will find out"
             }
             // What is taken down or grown is not put back.
@@ -213,15 +205,6 @@ fn wait(link: &Link, terminate: &SignalFd, end: Instant) -> (bool, bool) {
         }
         return (false, signal);
     }
-}
-
-fn socket_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
 }
 
 /// A failure that the supervisor states on its own account.
@@ -265,8 +248,7 @@ mod tests {
         signals.thread_block().expect("a thread's mask");
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let terminate = SignalFd::with_flags(&signals, flags).expect("a descriptor");
-        let (ours, theirs) = socket_pair().expect("a pair");
-        let (ours, theirs) = (Link::new(ours), Link::new(theirs));
+        let (ours, theirs) = Link::pair().expect("a pair");
         theirs.tell(&FromBroker::FailureExit(1));
         // Of this thread alone, which is the one that reads the descriptor.
         nix::sys::pthread::pthread_kill(nix::sys::pthread::pthread_self(), Signal::SIGTERM)
@@ -282,11 +264,10 @@ mod tests {
     #[test]
     fn the_deadline_is_kept_without_the_broker() {
         let terminate = SignalFd::new(&SigSet::empty()).expect("a descriptor");
-        let (ours, theirs) = socket_pair().expect("a pair");
-        let (ours, theirs) = (Link::new(ours), Link::new(theirs));
+        let (ours, theirs) = Link::pair().expect("a pair");
         let arguments = Arguments::copy(&["mountdevice"]).expect("memory");
         let operation = Operation::MountDevice;
-        let watch = Watch { link: ours, operation, exit: None, permitted: false };
+        let watch = Watch { link: ours, operation, exit: None, in_time: true };
         let (document, exit) = watch.until(Instant::now(), &terminate, &arguments);
         let reply: serde_json::Value = serde_json::from_slice(&document).expect("one document");
         let message = reply["message"].as_str().expect("a message");
@@ -295,7 +276,7 @@ mod tests {
         assert!(message.ends_with("[still-running]"), "{message}");
         assert_eq!((reply["status"].as_str(), exit), (Some("Failure"), 1));
         // Whenever the kernel lets go of it, it may not take effect any more.
-        assert_eq!(theirs.verdict(Duration::ZERO), Some(Verdict::Stop));
+        assert_eq!(theirs.take_effect(|| ()), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the protocol, forges a handle or exceeds a bound is ended, not answered.
 
 use std::os::fd::AsFd as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
@@ -109,19 +109,14 @@ impl Work<'_> {
 
     /// Waits until the guest has said something, or the supervisor says stop.
     fn wait_for(&self, guest: &Child) -> Result<(), Failure> {
-        if self.link.is_stopped() {
-            return Err(stopped());
-        }
+        guest.channel().look_out();
         let mut fds = [
             PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(guest.channel().as_fd(), PollFlags::IN),
         ];
         match rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)) {
             Err(error) => Err(Failure::io("waiting for the component", &error.into())),
-            Ok(_) if !fds[0].revents().is_empty() => {
-                self.link.verdict(Duration::ZERO);
-                Err(stopped())
-            }
+            Ok(_) if !fds[0].revents().is_empty() => Err(stopped()),
             Ok(_) => Ok(()),
         }
     }

@@ -3,11 +3,10 @@
 //! Until the commit everything here vanishes by itself if the process dies: mounts are detached,
 //! loop devices clear themselves. The order of the commit is what makes a crash harmless at any
 //! point of it: first the record and the claims are durable, so that the next call knows of
-//! all that may exist; then loop devices are kept; then the supervisor, who may have answered
-//! already, is asked; and the mount on the target, which kubelet takes for success, comes last.
+//! all that may exist; then loop devices are kept; and unless the supervisor has said stop, who may have
+//! answered already, the mount on the target, which kubelet takes for success, comes last.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::call::{Call, Operation};
 use crate::crash;
@@ -19,14 +18,10 @@ use crate::kernel::images::{ImageFile, Release};
 use crate::kernel::mounts::{self, Attach};
 use crate::kernel::target::Mounted;
 use crate::kernel::{images, loopdev};
-use crate::link::{FromBroker, Verdict};
 use crate::reply::Reply;
 
 use super::Work;
 use super::conversation::stopped;
-
-/// The supervisor answers at once; it is silent only if it has been stopped or killed itself.
-const PERMISSION: Duration = Duration::from_secs(120);
 
 /// What a call has made, noted or taken down so far.
 #[derive(Debug, Default)]
@@ -142,21 +137,14 @@ impl Work<'_> {
             crash::point("loop-kept");
         }
         self.audit.flush();
-        self.permission()?;
-        crash::point("permitted");
-        if let Some(attach) = self.effects.attach.take() {
-            mounts::attach(attach)?;
-            crash::point("attached");
-        }
+        let attach = self.effects.attach.take();
+        let take_effect = || {
+            crash::point("permitted");
+            attach.map(mounts::attach).transpose()
+        };
+        self.link.take_effect(take_effect).unwrap_or_else(|| Err(stopped()))?;
+        crash::point("attached");
         Ok(())
-    }
-
-    fn permission(&self) -> Result<(), Failure> {
-        self.link.tell(&FromBroker::MayCommit);
-        match self.link.verdict(PERMISSION) {
-            Some(Verdict::Go) => Ok(()),
-            Some(Verdict::Stop) | None => Err(stopped()),
-        }
     }
 }
 

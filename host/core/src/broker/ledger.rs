@@ -6,7 +6,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::bundle::receipt::Receipt;
 use crate::call::{Call, DriverName, MountDir, NodeName, Operation, TargetPath};
@@ -14,7 +13,7 @@ use crate::failure::{Code, Failure};
 use crate::journal::lock::Lock;
 use crate::journal::record::{FormatRef, VolumeRecord};
 use crate::journal::{Journal, boot_id};
-use crate::link::{Link, Verdict};
+use crate::link::Link;
 
 /// The volume's memory while a call works on it.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ impl Ledger {
         link: &Link,
     ) -> Result<Self, Failure> {
         let key = key(call, &receipt.exports);
-        let stopped = |within: Duration| link.verdict(within) == Some(Verdict::Stop);
+        let stopped = |within| link.is_stopped(within);
         let lock = Lock::take(&receipt.run_dir, driver, &key, call.operation(), stopped)?;
         let journal = Rc::new(Journal::open(&receipt.data_dir, driver)?);
         let record = journal.load(&key)?;

@@ -16,7 +16,6 @@ use crate::kernel::images::ImageFile;
 use crate::kernel::loopdev::{self, LoopAttach};
 use crate::kernel::mounts::{BlockMount, PendingMount};
 use crate::kernel::{blank, images, mounts, target, tmpfs};
-use crate::link::Verdict;
 use crate::wire::{Bytes, Level, Response};
 
 use super::Work;
@@ -218,7 +217,7 @@ impl Work<'_> {
                 let message = "the device did not appear in time";
                 return Err(Failure::new(Code::DeadlineExceeded, "no-device", message));
             }
-            if self.link.verdict(LOOK.min(left)) == Some(Verdict::Stop) {
+            if self.link.is_stopped(LOOK.min(left)) {
                 return Err(stopped());
             }
         }

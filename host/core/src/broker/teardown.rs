@@ -5,6 +5,7 @@
 //! ever and the node could not be drained. Its failure stays in the audit log.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -81,7 +82,7 @@ impl Work<'_> {
     /// goes on: that it was stopped is why it does.
     fn may_go_on(&self) -> Result<(), Failure> {
         let asked = self.ledger.as_ref().is_none_or(|ledger| ledger.asked != Operation::Mount);
-        match asked && self.link.is_stopped() {
+        match asked && self.link.is_stopped(Duration::ZERO) {
             true => Err(stopped()),
             false => Ok(()),
         }
