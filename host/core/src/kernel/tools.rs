@@ -4,17 +4,20 @@
 //! A tool is never killed and outlives this process if need be: half-written is the one state
 //! that no filesystem recovers from. What its exit code means is the caller's to say.
 
+mod spawn;
+
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, setpgid, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+use rustix::thread::CapabilitySet;
 
 use super::device::Device;
 use super::failed;
@@ -77,22 +80,22 @@ impl Tool {
         lock: BorrowedFd<'_>,
     ) -> Result<Ended, Failure> {
         let what = format!("running {}", self.name);
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed(&what))?;
-        let mut command = Command::new(&self.path);
+        let path = device.path_by_descriptor();
         // mke2fs tells by the name it is called by what it is to make.
-        command.arg0(self.name).args(arguments).arg(device.path_by_descriptor());
-        command.env_clear().env("LC_ALL", "C").current_dir("/");
-        command.stdin(Stdio::null()).stderr(duplicate(&writer)?).stdout(writer);
-        confine(&mut command, [device.file.as_raw_fd(), lock.as_raw_fd()], self.capabilities);
-        let mut child = command.spawn().map_err(|error| Failure::io(&what, &error))?;
-        // Or the pipe would never end: the command has the writing end, too.
-        drop(command);
+        let words = [&[self.name], arguments, &[&path]].concat();
+        let argv: Result<Vec<CString>, _> = words.into_iter().map(CString::new).collect();
+        let argv = argv.map_err(|error| Failure::io(&what, &error.into()))?;
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed(&what))?;
+        let handed = [device.file.as_fd(), lock];
+        let child = spawn::spawn(&self.path, &argv, &handed, writer.as_fd(), self.capabilities)
+            .map_err(|error| Failure::io(&what, &error))?;
+        // Or the pipe would never end.
+        drop(writer);
         let words = last_words(File::from(reader));
-        let status = child.wait().map_err(|error| Failure::io(&what, &error))?;
+        let code = exit_code(child).map_err(|error| Failure::io(&what, &error.into()))?;
         // A descriptor's path means nothing to who reads it.
-        let words =
-            words.replace(&device.path_by_descriptor(), &device.node().display().to_string());
-        Ok(Ended { name: self.name, code: status.code(), words })
+        let words = words.replace(&path, &device.node().display().to_string());
+        Ok(Ended { name: self.name, code, words })
     }
 }
 
@@ -182,52 +185,16 @@ fn last_words(mut from: File) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-fn duplicate(fd: &OwnedFd) -> Result<OwnedFd, Failure> {
-    fd.try_clone().map_err(|error| Failure::io("duplicating a descriptor", &error))
-}
-
-/// What the child does to itself between fork and exec.
-#[expect(unsafe_code, reason = "only pre_exec can change what a child of Command inherits")]
-fn confine(command: &mut Command, inherited: [RawFd; 2], capabilities: CapabilitySet) {
-    let restrict = move || -> io::Result<()> {
-        // A group of its own: a signal for this process's group is not for it. A session of its own
-        // would be a new scheduling group, too, which is slow to get a turn.
-        setpgid(None, None)?;
-        // Whatever is open here is closed there, but for the standard streams and these two.
-        // SAFETY: close_range(2) takes three integers and touches no memory; with CLOEXEC it
-        // only marks descriptors, so none that is in use between here and exec goes away.
-        if unsafe {
-            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
-        } != 0
-        {
-            return Err(io::Error::last_os_error());
+/// Waits for a child's end; none if a signal ended it.
+fn exit_code(child: Pid) -> nix::Result<Option<i32>> {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(Some(code)),
+            Ok(WaitStatus::Signaled(..)) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
         }
-        for fd in inherited {
-            // SAFETY: both descriptors are borrowed from values that outlive the call of
-            // `Tool::run`, and so are open in the child.
-            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            rustix::io::fcntl_setfd(fd.as_fd(), rustix::io::FdFlags::empty())?;
-        }
-        // If this process dies, the pipe breaks, and who stops the kubelet's processes may stop
-        // all of them: neither must end a tool while it writes.
-        for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
-            // SAFETY: setting a disposition to ignore installs no handler.
-            unsafe { libc::signal(signal, libc::SIG_IGN) };
-        }
-        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-        // Root without capabilities owns the device node, and mostly needs no more than that.
-        // Without new privileges, exec gives none back that are not kept here.
-        set_no_new_privs(true)?;
-        let (kept, none) = (capabilities, CapabilitySet::empty());
-        set_capabilities(
-            None,
-            CapabilitySets { effective: kept, permitted: kept, inheritable: none },
-        )?;
-        Ok(())
-    };
-    // SAFETY: the closure makes system calls only, allocates nothing and takes no lock, as
-    // pre_exec demands of what runs after fork.
-    unsafe { command.pre_exec(restrict) };
+    }
 }
 
 #[cfg(test)]

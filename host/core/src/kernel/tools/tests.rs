@@ -39,7 +39,8 @@ fn only_what_root_alone_can_change_is_trusted() {
 
 fn shell(node: &Node, script: &str) -> Ended {
     let path = node.root().join("script");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    // Not sh: dash begins with all signals unblocked, as no tool that is run does.
+    fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let device = node.device("a.img", 4 * MIB);
     let capabilities = CapabilitySet::empty();
