@@ -134,6 +134,7 @@ fn serve(
     // A call that could not be read has no line of its own. The process is the one that kubelet
     // started and waits for.
     line["operation"] = json!(operation.name());
+    line["version"] = json!(bundle.id);
     line["process"] = json!(rustix::process::getppid().map(|process| process.as_raw_nonzero()));
     audit.line("reply", line);
     let reply = result
@@ -173,7 +174,7 @@ fn attempt(
     let mut call =
         Call::parse(operation, &arguments.args()[1..], &bundle.driver, &receipt.kubelet_root)?;
     let secrets = call.take_secrets();
-    audit.line("call", about(&call));
+    audit.line("call", about(&call, &bundle.id));
     if let (true, Err(failure)) = (runs_component, bundle.verify_component()) {
         *guest = Err(failure);
     }
@@ -324,10 +325,12 @@ impl Work<'_> {
     }
 }
 
-/// What the audit log says of a call: nothing that a user wrote but names.
-fn about(call: &Call) -> serde_json::Value {
+/// What the audit log says of a call: nothing that a user wrote but names. The version stands for
+/// program, component and grants, whose digests are in its receipt.
+fn about(call: &Call, version: &str) -> serde_json::Value {
     json!({
         "operation": call.operation().name(),
+        "version": version,
         "volume": call.name().as_str(),
         "target": call.target().map(|target| target.path.display().to_string()),
         "access": call.volume().map(|volume| volume.facts.access),
