@@ -6,6 +6,7 @@
 //! fail under `CI=true`.
 
 mod answer;
+mod edition;
 mod given_back;
 mod killed;
 pub mod machine;
@@ -17,6 +18,7 @@ mod seen;
 mod storage;
 
 pub use answer::Answer;
+pub use edition::{EDITION, Edition};
 pub use killed::{killed, killed_and_repeated};
 pub use node::{Driver, Node, UID, answer, is_mount_point, options, options_as};
 pub use process::Process;

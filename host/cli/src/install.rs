@@ -22,7 +22,7 @@ use crate::output::Output;
 use crate::receipt::{self, Contents};
 use crate::report::Report;
 use crate::stage::{self, Staged, Version};
-use crate::usage;
+use crate::strand;
 
 /// The largest driver program that is read, in bytes; ours are a tenth of it.
 const MAX_DRIVER: usize = 64 << 20;
@@ -72,11 +72,14 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     let settings = Receipt::parse(&receipt).context("reading the receipt")?;
     let lock = plugins.lock(|| output.waiting(&plugins))?;
     let before = in_force(arguments, &plugins);
-    if let Some(before) = &before {
-        refuse_to_strand_volumes(before, &settings)?;
-    }
+    let directory = plugins.driver(&arguments.driver);
+    let closed = match &before {
+        Some(before) => strand::make_way(&directory, before, &settings, output)?,
+        None => None,
+    };
     let accept = |directory: &Path| accept::version(directory, WASMTIME_VERSION);
     let staged = stage::install(&plugins, &lock, &arguments.driver, &version, &accept)?;
+    drop(closed);
     drop(lock);
     let attaching = (before.map(|before| before.attaching()), settings.attaching());
     report(arguments, &component, &grants, &staged, attaching, output)
@@ -136,48 +139,6 @@ fn in_force(arguments: &arguments::Install, plugins: &PluginDir) -> Option<Recei
     let directory = plugins.driver(&arguments.driver);
     let current = directory.current_version().ok()??;
     Bundle::read_at(&directory.version(&current)).ok().map(|bundle| bundle.receipt)
-}
-
-/// An upgrade that moves the records would leave nobody who knows how to unmount what is mounted,
-/// and one that changes who attaches volumes, nobody who would ask for it.
-pub fn refuse_to_strand_volumes(old: &Receipt, new: &Receipt) -> Result<()> {
-    let moved = [
-        ("--data-dir", &old.data_dir, &new.data_dir),
-        ("--run-dir", &old.run_dir, &new.run_dir),
-        ("--kubelet-root", &old.kubelet_root, &new.kubelet_root),
-    ];
-    let moved = moved.into_iter().find(|(_, was, is)| was != is).map(|(option, was, _)| {
-        format!(
-            "what is to be undone is on record for other directories; install it with {option} {}",
-            was.display()
-        )
-    });
-    let reattached = (old.attaching() != new.attaching()).then(|| {
-        let keep = match (old.node_only == new.node_only, old.node_only) {
-            (true, _) => "a component with the same exports",
-            (false, true) => "it with --node-only",
-            (false, false) => "it without --node-only",
-        };
-        format!(
-            "they were attached {}, and nothing else takes them down again; until they are gone, \
-             install {keep}",
-            old.attaching().by()
-        )
-    });
-    let Some(why) = moved.or(reattached) else {
-        return Ok(());
-    };
-    let data_dir = old.data_dir.join(old.driver.tilde());
-    let used = usage::volumes(&data_dir, &usage::boot_id()?, &old.kubelet_root)?;
-    if let Some(volume) = used.first() {
-        bail!(
-            "volumes of {} are in use ({}: {}), and {why}",
-            old.driver,
-            volume.volume,
-            volume.how.join(", "),
-        );
-    }
-    Ok(())
 }
 
 fn report(

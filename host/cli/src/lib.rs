@@ -1,7 +1,7 @@
 //! `wasmount`: the operator's and the vendor's tool.
 //!
-//! One module for each command, and beneath them `layout` (what lies where), `stage` and `remove`
-//! (the only ones that change the plugin directory), `accept` and `installed` (would the driver
+//! One module for each command, and beneath them `layout` (what lies where), `stage`, `remove` and
+//! `close` (the only ones that change the plugin directory), `strand` (may it be changed?), `accept` and `installed` (would the driver
 //! work?), `usage` and `leftovers` (what does it have on this node?), `coverage` and `changes` (what
 //! is asked for and granted). kubelet's calls are no business of this crate: it decides nothing
 //! about them.
@@ -12,6 +12,7 @@ pub mod arguments;
 pub mod build;
 pub mod call;
 pub mod changes;
+pub mod close;
 pub mod completions;
 pub mod component;
 pub mod coverage;
@@ -31,6 +32,7 @@ pub mod remove;
 pub mod report;
 pub mod rollback;
 pub mod stage;
+pub mod strand;
 pub mod time;
 pub mod uninstall;
 pub mod usage;

@@ -40,6 +40,11 @@ impl Output<'_> {
         self.progress(&format!("waiting for another wasmount that is changing {path}"));
     }
 
+    /// The same of a call that has to end first.
+    pub fn waiting_for_call(&mut self, process: u32) {
+        self.progress(&format!("waiting for a call that is under way (process {process})"));
+    }
+
     /// Says what is being done, before something that takes time.
     pub fn progress(&mut self, what: &str) {
         let _: io::Result<()> = writeln!(self.err, "{what}");

@@ -11,13 +11,14 @@ use wasmount_core::grants::Grants;
 
 use crate::arguments;
 use crate::changes;
-use crate::install::{refuse_to_strand_volumes, require_root};
+use crate::install::require_root;
 use crate::installed::Installed;
 use crate::layout::{DriverDir, PluginDir, VersionId};
 use crate::output::Output;
 use crate::receipt::{self, Renewed};
 use crate::report::Report;
 use crate::stage;
+use crate::strand;
 
 /// Goes back, and says to what.
 pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<()> {
@@ -38,8 +39,9 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
         grants_source: kept.bundle.receipt.grants_source.clone(),
     })?;
     let settings = Receipt::parse(&receipt).context("reading the receipt")?;
-    refuse_to_strand_volumes(&present.bundle.receipt, &settings)?;
+    let closed = strand::make_way(&directory, &present.bundle.receipt, &settings, output)?;
     let staged = earlier.install(&plugins, &lock, &receipt, text)?;
+    drop(closed);
     drop(lock);
 
     let inspection =

@@ -6,15 +6,17 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, RECEIPT, Receipt};
 use wasmount_core::call::DriverName;
 
 use crate::layout::{self, DriverDir, Lock, PluginDir, VersionId};
-use crate::remove;
+use crate::{remove, usage};
 
 /// How many versions are kept besides the one in use, to go back to.
 pub const KEPT_VERSIONS: usize = 2;
@@ -28,6 +30,19 @@ pub struct Version<'a> {
     pub image: &'a [u8],
     pub grants: &'a [u8],
     pub receipt: &'a [u8],
+}
+
+impl Version<'_> {
+    /// Name, contents and mode of each file.
+    fn files(&self) -> [(&'static str, &[u8], u32); 5] {
+        [
+            (layout::DRIVER, self.driver, 0o755),
+            (COMPONENT, self.component, 0o644),
+            (IMAGE, self.image, 0o644),
+            (GRANTS, self.grants, 0o644),
+            (RECEIPT, self.receipt, 0o644),
+        ]
+    }
 }
 
 /// What [`install`] did.
@@ -158,51 +173,83 @@ fn upgrade(
     let aside = target.versions().join(remove::staging_name(remove::NEW_VERSION));
     let mut undo = Undo::new(aside.clone(), remove::version);
     write_version(&aside, version)?;
-    place_version(&aside, &directory)?;
+    let is_new = place_version(&aside, &directory, version)?;
     undo.disarm();
     // A version that is in use already stays, whatever is thought of it.
     let mut undo = Undo::new(directory.clone(), remove::version);
-    if previous.as_ref() == Some(&id) {
+    if !is_new || previous.as_ref() == Some(&id) {
         undo.disarm();
     }
     sync_directory(&target.versions())?;
     accept(&directory)?;
-    // Absent only after an uninstallation that was cut short. Present, it is never touched:
-    // touching it would be a second event to kubelet.
+    replace_symlink(&current_target(&id), &target.current())?;
+    undo.disarm();
+    // Absent only while the driver is closed, or after an uninstallation that was cut short: so it
+    // comes last, when it leads somewhere. Present, it is never touched: touching it would be a
+    // second event to kubelet.
     if fs::symlink_metadata(target.executable()).is_err() {
         replace_symlink(Path::new(layout::EXECUTABLE_TARGET), &target.executable())?;
     }
-    replace_symlink(&current_target(&id), &target.current())?;
-    undo.disarm();
     sync_directory(target.path())?;
     leftovers.append(&mut prune(target, &id, previous.as_ref()));
     Ok(Staged { version: id, directory: target.path().to_owned(), previous, leftovers })
 }
 
-/// Renames a finished version to its name. There can be one of that name only if the same
-/// receipt was installed within the same second, or if what lies there was tampered with: either
-/// way the new files take its place, in one step, since it may be in use.
-fn place_version(aside: &Path, directory: &Path) -> Result<()> {
+/// Renames a finished version to its name, and whether it is there only now. There can be one of
+/// that name already if the same receipt was installed within the same second: then that one
+/// stays, since calls may be reading it. If it was tampered with, the new files take its place in
+/// one step.
+fn place_version(aside: &Path, directory: &Path, version: &Version<'_>) -> Result<bool> {
     let what = || format!("putting {} into place", directory.display());
     if fs::symlink_metadata(directory).is_err() {
-        return fs::rename(aside, directory).with_context(what);
+        return fs::rename(aside, directory).map(|()| true).with_context(what);
+    }
+    if is_whole(directory, version) {
+        // By this time it is known which version was in use when.
+        let directory = layout::open_directory(directory).map(File::from);
+        directory.and_then(|it| it.set_modified(SystemTime::now())).with_context(what)?;
+        return remove::version(aside).map(|()| false).with_context(what);
     }
     let flags = rustix::fs::RenameFlags::EXCHANGE;
     rustix::fs::renameat_with(rustix::fs::CWD, aside, rustix::fs::CWD, directory, flags)
         .with_context(what)?;
-    remove::version(aside).with_context(what)
+    remove::version(aside).map(|()| true).with_context(what)
+}
+
+/// Whether a directory is what [`write_version`] makes of a version.
+fn is_whole(directory: &Path, version: &Version<'_>) -> bool {
+    let user = rustix::process::geteuid().as_raw();
+    let is_ours = |path: &Path, mode: u32| {
+        fs::symlink_metadata(path).is_ok_and(|metadata| {
+            metadata.uid() == user
+                && metadata.mode() & 0o7777 == mode
+                && (metadata.is_file() || path == directory)
+        })
+    };
+    is_ours(directory, 0o755)
+        && version.files().iter().all(|(name, contents, mode)| {
+            let path = directory.join(name);
+            is_ours(&path, *mode) && fs::read(&path).is_ok_and(|found| found == *contents)
+        })
 }
 
 /// Removes all versions but the one in use, the one before it, and, up to [`KEPT_VERSIONS`], the
 /// newest others: first those with another program, since a change of the grants must not take
-/// away what an upgrade is rolled back to. Returns what could not be removed.
+/// away what an upgrade is rolled back to. One that a call still runs stays until the next time.
+/// Returns what could not be removed.
 fn prune(driver: &DriverDir, current: &VersionId, previous: Option<&VersionId>) -> Vec<String> {
     let Ok(mut others) = driver.versions_but(current) else {
         return Vec::new();
     };
     let in_use = program(&driver.version(current));
     others.sort_by_cached_key(|id| (Some(id) != previous, program(&driver.version(id)) == in_use));
-    let removed = others.iter().skip(KEPT_VERSIONS).map(|id| remove::version(&driver.version(id)));
+    let removed = others.iter().skip(KEPT_VERSIONS).map(|id| {
+        let directory = driver.version(id);
+        match usage::vacate(&directory)? {
+            Some(_vacant) => remove::version(&directory),
+            None => Ok(()),
+        }
+    });
     removed.filter_map(|result| result.err().map(|error| format!("{error:#}"))).collect()
 }
 
@@ -219,11 +266,9 @@ fn current_target(id: &VersionId) -> PathBuf {
 
 fn write_version(directory: &Path, version: &Version<'_>) -> Result<()> {
     make_directory(directory)?;
-    write_file(&directory.join(layout::DRIVER), version.driver, 0o755)?;
-    write_file(&directory.join(COMPONENT), version.component, 0o644)?;
-    write_file(&directory.join(IMAGE), version.image, 0o644)?;
-    write_file(&directory.join(GRANTS), version.grants, 0o644)?;
-    write_file(&directory.join(RECEIPT), version.receipt, 0o644)?;
+    for (name, contents, mode) in version.files() {
+        write_file(&directory.join(name), contents, mode)?;
+    }
     sync_directory(directory)
 }
 

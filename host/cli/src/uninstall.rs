@@ -5,28 +5,20 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::symlink;
-
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use wasmount_core::bundle::Bundle;
 use wasmount_core::call::DriverName;
 
 use crate::arguments;
+use crate::close::{Closed, PATIENCE};
 use crate::install::require_root;
-
 use crate::layout::{self, DriverDir, Lock, PluginDir};
 use crate::output::Output;
 use crate::remove;
 use crate::usage::{self, InUse};
-
-/// How long to wait for calls that are under way: they end within 110 s by themselves.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// How often to look whether they have ended.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Uninstalls, and says what stays.
 pub fn run(arguments: &arguments::Uninstall, output: &mut Output<'_>) -> Result<()> {
@@ -44,9 +36,7 @@ pub fn run(arguments: &arguments::Uninstall, output: &mut Output<'_>) -> Result<
     let places = Places::of(&directory, arguments)?;
     let boot_id = usage::boot_id()?;
     let in_use = || usage::volumes(&places.records, &boot_id, &places.kubelet_root);
-    let mut waiting = |process| {
-        output.progress(&format!("waiting for a call that is under way (process {process})"));
-    };
+    let mut waiting = |process| output.waiting_for_call(process);
     uninstall(&plugins, &lock, driver, &in_use, PATIENCE, &mut waiting)?;
     output.text(&format!("uninstalled {driver}"))?;
     for (what, path) in [("records", Some(&places.records)), ("audit log", places.log.as_ref())] {
@@ -114,75 +104,14 @@ pub fn uninstall(
     let directory = plugins.driver(driver);
     remove::check_driver(directory.path())?;
     refuse_if_used(driver, in_use()?)?;
-    let closed = Closed::close(&directory)?;
-    wait_for_calls(&directory, patience, waiting)?;
+    let mut closed = Closed::close(&directory, patience, waiting)?;
     // A call that was under way may have mounted a volume since.
     refuse_if_used(driver, in_use()?)?;
     closed.for_good();
+    // What is left of a call that the kernel was about to run finds nothing, or is kept out.
     remove::driver(directory.path())?;
     let plugins = layout::open_directory(plugins.path()).map(fs::File::from);
     plugins.and_then(|directory| directory.sync_all()).context("making the removal durable")
-}
-
-/// A driver that cannot be called, because what kubelet executes is away.
-struct Closed<'a> {
-    directory: &'a DriverDir,
-    reopen: bool,
-}
-
-impl<'a> Closed<'a> {
-    fn close(directory: &'a DriverDir) -> Result<Self> {
-        let executable = directory.executable();
-        let reopen = match fs::remove_file(&executable) {
-            // An uninstallation before this one was cut short.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-            other => {
-                other.with_context(|| format!("removing {}", executable.display()))?;
-                true
-            }
-        };
-        Ok(Self { directory, reopen })
-    }
-
-    fn for_good(mut self) {
-        self.reopen = false;
-    }
-}
-
-impl Drop for Closed<'_> {
-    fn drop(&mut self) {
-        if self.reopen {
-            // If it fails, installing anew repairs it; the error that led here counts.
-            let _ = symlink(layout::EXECUTABLE_TARGET, self.directory.executable());
-        }
-    }
-}
-
-fn wait_for_calls(
-    directory: &DriverDir,
-    patience: Duration,
-    waiting: &mut dyn FnMut(u32),
-) -> Result<()> {
-    let start = Instant::now();
-    let mut told = false;
-    loop {
-        let running = usage::running(directory)?;
-        let Some(first) = running.first() else {
-            return Ok(());
-        };
-        if start.elapsed() >= patience {
-            bail!(
-                "a call of the driver is still running (process {first}) after {} s; \
-                 find out what it waits for, then try again",
-                patience.as_secs()
-            );
-        }
-        if !told {
-            waiting(*first);
-            told = true;
-        }
-        std::thread::sleep(POLL);
-    }
 }
 
 fn refuse_if_used(driver: &DriverName, volumes: Vec<InUse>) -> Result<()> {

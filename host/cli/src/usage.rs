@@ -5,13 +5,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rustix::fs::FlockOperation;
 use wasmount_core::journal::record::VolumeRecord;
 
-use crate::layout::{self, DriverDir};
+use crate::layout::{self, DriverDir, VersionId};
 
 /// Where, in a driver's data directory, the records are.
 pub const VOLUMES: &str = "volumes";
@@ -86,21 +88,65 @@ pub fn boot_id() -> Result<String> {
 /// The processes that are running a version of this driver, in whatever mount namespace. Those
 /// of other users are seen by root only.
 pub fn running(driver: &DriverDir) -> Result<Vec<u32>> {
-    let mut programs = BTreeSet::new();
-    let versions = match fs::read_dir(driver.versions()) {
+    running_any(&versions(driver)?)
+}
+
+/// A version that no call uses, nor any can begin to use until this is dropped: a call that is
+/// started meanwhile fails, and is tried again by kubelet.
+#[derive(Debug)]
+pub struct Vacant(#[expect(dead_code, reason = "held, not read")] OwnedFd);
+
+/// Keeps calls out of a version, by its directory; none if there is one in it.
+///
+/// A call locks its version before it reads the first file of it. Before that it is seen by what
+/// it runs, unless the kernel has not begun to run it.
+pub fn vacate(version: &Path) -> Result<Option<Vacant>> {
+    if !running_any(&[version.to_owned()])?.is_empty() {
+        return Ok(None);
+    }
+    let what = || format!("locking {}", version.display());
+    let directory = layout::open_directory(version).with_context(what)?;
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        locked => locked.map(|()| Some(Vacant(directory))).with_context(what),
+    }
+}
+
+/// Keeps calls out of all versions of a driver; none if there is one in any.
+pub fn vacate_all(driver: &DriverDir) -> Result<Option<Vec<Vacant>>> {
+    versions(driver)?.iter().map(|version| vacate(version)).collect()
+}
+
+/// The directories of all versions of a driver that are complete.
+fn versions(driver: &DriverDir) -> Result<Vec<PathBuf>> {
+    let reading = || format!("reading {}", driver.versions().display());
+    let entries = match fs::read_dir(driver.versions()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.with_context(|| format!("reading {}", driver.versions().display()))?,
+        other => other.with_context(reading)?,
     };
-    for version in versions.filter_map(Result::ok) {
-        if let Ok(metadata) = fs::metadata(version.path().join(layout::DRIVER)) {
-            programs.insert((metadata.dev(), metadata.ino()));
+    let mut versions = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(reading)?;
+        let name = entry.file_name();
+        if name.to_str().and_then(VersionId::from_directory).is_some() {
+            versions.push(entry.path());
         }
     }
+    Ok(versions)
+}
+
+/// The processes that are running the program of any of these versions.
+fn running_any(versions: &[PathBuf]) -> Result<Vec<u32>> {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let programs: BTreeSet<_> = versions
+        .iter()
+        .filter_map(|version| fs::metadata(version.join(layout::DRIVER)).ok().map(identity))
+        .collect();
     let processes = fs::read_dir("/proc").context("reading /proc")?;
     let processes = processes.filter_map(Result::ok).filter_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let program = fs::metadata(entry.path().join("exe")).ok()?;
-        programs.contains(&(program.dev(), program.ino())).then_some(pid)
+        let program = fs::metadata(entry.path().join("exe")).ok().map(identity)?;
+        programs.contains(&program).then_some(pid)
     });
     Ok(processes.collect())
 }

@@ -9,7 +9,11 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::call::DriverName;
 use crate::failure::{Code, Failure};
@@ -35,6 +39,9 @@ const MAX_RECEIPT: u64 = 256 * 1024;
 /// The longest grants file, in bytes.
 const MAX_GRANTS: u64 = 256 * 1024;
 
+/// What this process runs: see proc(5).
+const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
 /// What every change of an installed file is mended by.
 const REMEDY: &str = "reinstall the driver with `wasmount install`";
 
@@ -56,13 +63,23 @@ pub struct Bundle {
     pub grants_text: String,
     /// The full version of the engine that is to load the image, where one is.
     engine: Option<String>,
+    /// Keeps the version where it is, in a call.
+    _in_use: Option<OwnedFd>,
 }
 
 impl Bundle {
     /// The version that this process was executed from, with everything checked that can be
-    /// without reading component and image: see [`open_at`](Self::open_at).
+    /// without reading component and image: see [`open_at`](Self::open_at). For as long as it lives,
+    /// `wasmount` does not remove the version.
     pub fn open(expected_engine: &str) -> Result<Self, Failure> {
-        Self::open_at(&own_directory()?, expected_engine)
+        let path = own_directory()?;
+        let opened = Trust::ROOT.directory(&path).and_then(|dir| {
+            // Before the first file is looked at: what is locked later may be half removed.
+            let in_use = use_version(&dir)?;
+            let bundle = Self::within(dir, &path, Trust::ROOT)?.checked(expected_engine)?;
+            Ok(Self { _in_use: in_use, ..bundle })
+        });
+        opened.map_err(|failure| if was_removed() { removed() } else { failure })
     }
 
     /// A version by its directory's absolute path, without symbolic links: `current` has to be
@@ -111,7 +128,10 @@ impl Bundle {
     }
 
     fn trusting(path: &Path, trust: Trust) -> Result<Self, Failure> {
-        let dir = trust.directory(path)?;
+        Self::within(trust.directory(path)?, path, trust)
+    }
+
+    fn within(dir: OwnedFd, path: &Path, trust: Trust) -> Result<Self, Failure> {
         let bytes = trust.read(&dir, path, RECEIPT, MAX_RECEIPT)?;
         let receipt = Receipt::parse(&bytes).map_err(|mistake| {
             let file = path.join(RECEIPT);
@@ -134,6 +154,7 @@ impl Bundle {
             receipt,
             grants_text,
             engine: None,
+            _in_use: None,
         })
     }
 
@@ -176,12 +197,40 @@ pub fn own_driver_name() -> Option<DriverName> {
     driver_of(&own_directory().ok()?)
 }
 
+/// Tells whoever would remove the version that there is a call in it: a shared lock, where they
+/// take an exclusive one. Never waits.
+fn use_version(dir: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(directory) = rustix::fs::openat(dir, ".", flags, Mode::empty()) else {
+        // It is gone, which the first file tells; or this user may search it and not list it.
+        return Ok(None);
+    };
+    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Some(directory)),
+        Err(Errno::WOULDBLOCK) => Err(removed()),
+        // A filesystem without locks. That this process runs is seen all the same.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether this process's executable has been removed since it was started.
+fn was_removed() -> bool {
+    let link = std::fs::read_link(OWN_EXECUTABLE);
+    link.is_ok_and(|path| path.as_os_str().as_bytes().ends_with(b" (deleted)"))
+}
+
+fn removed() -> Failure {
+    let message = "the driver was removed or replaced while the call began; nothing was done, and \
+                   kubelet will try again";
+    Failure::new(Code::Aborted, "version-removed", message)
+}
+
 /// The directory of this process's executable. The kernel has resolved all symbolic links in
 /// it: the driver's own and `current`.
 fn own_directory() -> Result<PathBuf, Failure> {
-    const LINK: &str = "/proc/self/exe";
-    let executable = std::fs::read_link(LINK)
-        .map_err(|error| Failure::io(format_args!("reading {LINK}; is /proc mounted?"), &error))?;
+    let executable = std::fs::read_link(OWN_EXECUTABLE).map_err(|error| {
+        Failure::io(format_args!("reading {OWN_EXECUTABLE}; is /proc mounted?"), &error)
+    })?;
     let directory = executable.parent().unwrap_or(Path::new("/"));
     Ok(directory.to_owned())
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use rustix::fs::inotify;
 use wasmount_cli::layout::{VERSION_FILES, VersionId};
 
@@ -95,6 +96,67 @@ fn the_same_receipt_twice_replaces_the_files() -> Result<()> {
     node.install("one")?;
     assert_eq!(node.tree()?, before);
     assert_eq!(fs::read(node.at("example.com~disk/current/component.cwasm"))?, b"image");
+    Ok(())
+}
+
+/// Within a second, installations of the same have the same receipt: what is there may be being
+/// called, and stays. It is the one that was put there last all the same.
+#[test]
+fn the_same_receipt_twice_leaves_what_is_whole() -> Result<()> {
+    let node = Node::new()?;
+    let inode = |receipt: &str| -> Result<u64> {
+        let version = node.at("example.com~disk/.versions").join(directory_of(receipt));
+        Ok(fs::metadata(version)?.ino())
+    };
+    node.install("one")?;
+    let before = inode("one")?;
+    node.install("one")?;
+    assert_eq!(inode("one")?, before);
+    node.install("two")?;
+    node.install("three")?;
+    node.install("one")?;
+    assert_eq!(inode("one")?, before);
+    // Of the two that were never in use again, the older one goes.
+    node.install("four")?;
+    let mut kept = ["one", "three", "four"].map(directory_of);
+    kept.sort();
+    assert_eq!(node.versions()?, kept);
+    Ok(())
+}
+
+/// A call may have been started by a version that was in use until a moment ago.
+#[test]
+fn a_version_that_is_called_is_kept() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    let program = node.at("example.com~disk/current/wasmount-driver");
+    fs::copy("/bin/sleep", &program)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let mut call = Command::new(node.at("example.com~disk/disk"))
+        .arg("1000")
+        .stdin(Stdio::null())
+        .spawn()
+        .context("running a copy of /bin/sleep")?;
+    let installed: Result<Vec<_>> =
+        ["two", "three", "four"].into_iter().map(|receipt| node.install(receipt)).collect();
+    let kept = node.versions();
+    call.kill()?;
+    call.wait()?;
+    assert!(installed?.iter().all(|staged| staged.leftovers.is_empty()));
+    let mut expected = ["one", "two", "three", "four"].map(directory_of);
+    expected.sort();
+    assert_eq!(kept?, expected);
+    // One that holds its version and is no longer seen by what it runs.
+    let one = node.at("example.com~disk/.versions").join(directory_of("one"));
+    let call = fs::File::open(one)?;
+    rustix::fs::flock(&call, rustix::fs::FlockOperation::NonBlockingLockShared)?;
+    node.install("five")?;
+    let mut expected = ["one", "three", "four", "five"].map(directory_of);
+    expected.sort();
+    assert_eq!(node.versions()?, expected);
+    drop(call);
+    node.install("six")?;
+    assert_eq!(node.versions()?.len(), 3);
     Ok(())
 }
 

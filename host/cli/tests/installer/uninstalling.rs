@@ -86,6 +86,24 @@ fn a_driver_that_is_running_stays() -> Result<()> {
     node.uninstall(&nobody)
 }
 
+/// A call that has locked its version is in it, though nothing is seen of what it runs.
+#[test]
+fn a_version_that_is_held_stays() -> Result<()> {
+    let node = Node::new()?;
+    node.install("one")?;
+    let before = node.tree()?;
+    let version = node.at("example.com~disk/.versions").join(directory_of("one"));
+    let call = fs::File::open(version)?;
+    rustix::fs::flock(&call, rustix::fs::FlockOperation::NonBlockingLockShared)?;
+    expect_error(
+        node.uninstall(&nobody),
+        "a call of the driver is still running after 0 s; find out what it waits for, then try again",
+    )?;
+    assert_eq!(node.tree()?, before);
+    drop(call);
+    node.uninstall(&nobody)
+}
+
 #[test]
 fn what_is_unknown_is_never_removed() -> Result<()> {
     let node = Node::new()?;

@@ -1,0 +1,137 @@
+//! `uninstall` while kubelet calls the driver: it waits or refuses, and once it is done there is
+//! nothing to call and nothing left.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use wasmount_tests::{Driver, EDITION, Edition, Node, UID, options, program};
+
+const CALLERS: usize = 16;
+
+/// kubelet's calls for one volume while the driver is being uninstalled, again and again.
+fn call(driver: &Driver<'_>, volume: &str, done: &AtomicBool) {
+    let json = options(volume, "rw", &[]);
+    let pod_dir = driver.pod_dir(UID, volume);
+    // Mounted for a short time only, so that there are moments when no volume is.
+    let asks = ["isattached", &json, "node-1"];
+    let round = [&["mount", &pod_dir, &json][..], &["unmount", &pod_dir]];
+    while !done.load(Ordering::SeqCst) {
+        for args in round.iter().chain(&[&asks[..]; 20]) {
+            // As kubelet does: the same again, until it works.
+            while !done.load(Ordering::SeqCst) {
+                match driver.exec(args) {
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound, "{args:?}"),
+                    Ok((_, answer)) if answer.json()["status"] == "Success" => break,
+                    Ok((_, answer)) => drop(answer.fails_with("version-removed")),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn calls_that_come_meanwhile_find_all_of_it_or_nothing() {
+    let Some(node) = Node::new() else { return };
+    let driver = Edition { component: 1, setting: 1 }.installed(&node);
+    let done = AtomicBool::new(false);
+    let refused = thread::scope(|scope| {
+        for number in 0..CALLERS {
+            let (driver, done) = (&driver, &done);
+            scope.spawn(move || call(driver, &format!("pv-{number}"), done));
+        }
+        let uninstall = || -> Result<usize, String> {
+            for refused in 0..2000 {
+                let answer = node.wasmount(&["uninstall", EDITION]);
+                if answer.exit == Some(0) {
+                    return Ok(refused);
+                }
+                // However it goes, it is said why, and the driver is there again.
+                let in_use = answer.stderr.contains("in use\n  pv-");
+                if !in_use || !driver.executable().exists() {
+                    return Err(answer.stderr);
+                }
+            }
+            Err("it is never done".to_owned())
+        };
+        let uninstalled = uninstall();
+        done.store(true, Ordering::SeqCst);
+        uninstalled
+    });
+    let refused = refused.unwrap_or_else(|told| panic!("{told}"));
+    wasmount_tests::notice(&format!("uninstalled after {refused} refusals"));
+    assert_eq!(fs::read_dir(node.path("plugins")).expect("plugins").count(), 0);
+    node.is_clean();
+    let error = driver.exec(&["init"]).expect_err("nothing to execute");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+/// `wasmount uninstall` that waits for a call.
+struct Waiting {
+    child: Child,
+    said: BufReader<std::process::ChildStderr>,
+}
+
+impl Waiting {
+    fn start(node: &Node, driver: &str) -> Self {
+        let mut child = Command::new(program("wasmount"))
+            .args(["uninstall", driver, "--plugin-dir"])
+            .arg(node.path("plugins"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("wasmount");
+        let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        said.read_line(&mut line).expect("a line");
+        assert!(line.starts_with("waiting for a call that is under way (process "), "{line}");
+        Self { child, said }
+    }
+
+    /// What else it says, and its exit code.
+    fn end(mut self) -> (String, Option<i32>) {
+        let mut said = String::new();
+        self.said.read_to_string(&mut said).expect("text");
+        (said, self.child.wait().expect("it ends").code())
+    }
+}
+
+const SLEEPS: [(&str, &str); 1] = [("do", "sleep")];
+
+#[test]
+fn a_call_that_is_under_way_is_waited_for() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("hostile", "version = 1\n");
+    let json = options("pv-1", "rw", &SLEEPS);
+    let call = driver.start(&["isattached", &json, "node-1"]);
+    call.guest();
+    let uninstall = Waiting::start(&node, "example.com/hostile");
+    let error = driver.exec(&["isattached", &json, "node-1"]).expect_err("it is closed");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert!(call.stop().ends_with("[stopped]"));
+    assert_eq!(uninstall.end(), (String::new(), Some(0)));
+    assert_eq!(fs::read_dir(node.path("plugins")).expect("plugins").count(), 0);
+}
+
+/// Whoever does not want to wait is not to leave a driver that kubelet cannot call.
+#[test]
+fn an_interrupt_leaves_the_driver_as_it_was() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("hostile", "version = 1\n");
+    let json = options("pv-1", "rw", &SLEEPS);
+    let call = driver.start(&["isattached", &json, "node-1"]);
+    call.guest();
+    for signal in [Signal::INT, Signal::TERM] {
+        let uninstall = Waiting::start(&node, "example.com/hostile");
+        kill_process(Pid::from_child(&uninstall.child), signal).expect("it waits");
+        let said = "wasmount: interrupted while a call was under way; the driver is as it was\n";
+        assert_eq!(uninstall.end(), (said.to_owned(), Some(1)));
+        driver.call(&["init"]).success();
+    }
+    call.stop();
+    driver.call(&["isattached", &options("pv-1", "rw", &[]), "node-1"]).success();
+}
