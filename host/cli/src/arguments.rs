@@ -81,9 +81,13 @@ pub struct Install {
     /// The driver's name, as pods and PersistentVolumes write it
     #[arg(long, value_name = "VENDOR/NAME", value_parser = driver_name)]
     pub driver: DriverName,
-    /// What the component may do; without it, nothing
-    #[arg(long, value_name = "FILE")]
+    /// What the component may do; without it, what the driver is granted already, and nothing if
+    /// it is new
+    #[arg(long, value_name = "FILE", conflicts_with = "no_grants")]
     pub grants: Option<PathBuf>,
+    /// Grant nothing, whatever the driver is granted already
+    #[arg(long)]
+    pub no_grants: bool,
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,

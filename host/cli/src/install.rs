@@ -16,8 +16,8 @@ use crate::accept;
 use crate::arguments;
 use crate::component::{Component, read_at_most};
 use crate::coverage::Coverage;
-use crate::grants::GrantsFile;
-use crate::layout::{DRIVER, PluginDir};
+use crate::given::Given;
+use crate::layout::{DRIVER, DriverDir, PluginDir};
 use crate::output::Output;
 use crate::receipt::{self, Contents};
 use crate::report::Report;
@@ -37,10 +37,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let component = Component::read(&arguments.file)?;
     refuse_foreign(&component)?;
-    let grants = match &arguments.grants {
-        Some(path) => GrantsFile::read(path)?,
-        None => GrantsFile::nothing(),
-    };
+    let named = Given::named(arguments)?;
     let driver = read_at_most(&driver_binary(arguments)?, MAX_DRIVER)
         .context("the driver program cannot be installed; name another with --driver-binary")?;
 
@@ -53,26 +50,31 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     output.progress(&format!("compiling {} {} for {machine}", manifest.name, manifest.version));
     let image = compiler::compile(&component.bytes, cpu)
         .with_context(|| format!("{}", arguments.file.display()))?;
+    let lock = plugins.lock(|| output.waiting(&plugins))?;
+    let directory = plugins.driver(&arguments.driver);
+    let given = match named {
+        Some(given) => given,
+        None => Given::before(&arguments.driver, &directory)?,
+    };
     let contents = Contents {
         driver: &driver,
         component: &component,
         image: &image,
         cpu,
-        grants: &grants.text,
+        grants: &given.file.text,
+        grants_source: &given.source,
     };
     let receipt = receipt::write(arguments, &contents)?;
     let version = Version {
         driver: &driver,
         component: &component.bytes,
         image: &image,
-        grants: grants.text.as_bytes(),
+        grants: given.file.text.as_bytes(),
         receipt: &receipt,
     };
 
     let settings = Receipt::parse(&receipt).context("reading the receipt")?;
-    let lock = plugins.lock(|| output.waiting(&plugins))?;
-    let before = in_force(arguments, &plugins);
-    let directory = plugins.driver(&arguments.driver);
+    let before = in_force(&directory);
     let closed = match &before {
         Some(before) => strand::make_way(&directory, before, &settings, output)?,
         None => None,
@@ -82,7 +84,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     drop(closed);
     drop(lock);
     let attaching = (before.map(|before| before.attaching()), settings.attaching());
-    report(arguments, &component, &grants, &staged, attaching, output)
+    report(arguments, &component, &given, &staged, attaching, output)
 }
 
 /// Fails for any user but root, to whom all that is installed has to belong.
@@ -135,8 +137,7 @@ fn driver_binary(arguments: &arguments::Install) -> Result<PathBuf> {
 }
 
 /// What is installed now. One that cannot be read is being repaired.
-fn in_force(arguments: &arguments::Install, plugins: &PluginDir) -> Option<Receipt> {
-    let directory = plugins.driver(&arguments.driver);
+fn in_force(directory: &DriverDir) -> Option<Receipt> {
     let current = directory.current_version().ok()??;
     Bundle::read_at(&directory.version(&current)).ok().map(|bundle| bundle.receipt)
 }
@@ -144,7 +145,7 @@ fn in_force(arguments: &arguments::Install, plugins: &PluginDir) -> Option<Recei
 fn report(
     arguments: &arguments::Install,
     component: &Component,
-    file: &GrantsFile,
+    given: &Given,
     staged: &Staged,
     (before, attaching): (Option<Attaching>, Attaching),
     output: &mut Output<'_>,
@@ -155,10 +156,11 @@ fn report(
         None => format!("installed {driver}: {} {}", manifest.name, manifest.version),
         Some(_) => format!("upgraded {driver} to {} {}", manifest.name, manifest.version),
     })?;
-    let report = Report { inspection, grants: &file.grants, attaching, staged };
+    let grants = &given.file.grants;
+    let report = Report { inspection, grants, attaching, staged };
     report.print(output)?;
-    if staged.previous.is_some() && arguments.grants.is_none() {
-        output.warn("it was installed without --grants: what it was granted before is no more");
+    if given.kept && !given.is_unsaid() {
+        output.text(&format!("  kept     what was granted before, from {}", given.source))?;
     }
     if let Some(before) = before.filter(|before| *before != attaching) {
         output.warn(&format!(
@@ -167,7 +169,7 @@ fn report(
             before.by()
         ));
     }
-    if arguments.grants.is_none() && !Coverage::of(inspection, &file.grants).missing.is_empty() {
+    if given.is_unsaid() && !Coverage::of(inspection, grants).missing.is_empty() {
         let component = arguments.file.display();
         return output.text(&format!(
             "next: see `wasmount inspect {component}`, write what it may do into a file, and \

@@ -17,6 +17,7 @@ pub mod completions;
 pub mod component;
 pub mod coverage;
 pub mod doctor;
+pub mod given;
 pub mod grants;
 pub mod inspect;
 pub mod install;

@@ -29,7 +29,12 @@ pub struct Contents<'a> {
     pub cpu: Cpu,
     /// The text of the grants file.
     pub grants: &'a str,
+    /// Where it came from.
+    pub grants_source: &'a str,
 }
+
+/// What a receipt says in place of a grants file, where there was none.
+pub const NO_FILE: &str = "none";
 
 /// Writes the receipt. Its bytes have passed the very check that the driver makes.
 pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<Vec<u8>> {
@@ -70,7 +75,7 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
         node_name: node_name.to_string(),
         node_only: arguments.node_only,
         source: origin(&arguments.file),
-        grants_source: arguments.grants.as_deref().map_or_else(|| "none".to_owned(), origin),
+        grants_source: contents.grants_source.to_owned(),
         installed_by: user(),
         installed_at: rfc3339(SystemTime::now()),
     };

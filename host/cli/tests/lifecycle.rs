@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 mod node;
 
-use node::{Node, component};
+use node::{Node, STATE, component};
 
 /// A program that is no driver.
 const NO_DRIVER: &str = "#!/bin/sh\necho hello\n";
@@ -92,6 +92,52 @@ fn from_installation_to_uninstallation() -> Result<()> {
     let uninstalled = node.run(&["uninstall", "example.com/disk"])?;
     assert_eq!(uninstalled, (told.to_owned(), String::new(), Some(0)));
     assert_eq!(fs::read_dir(node.path("plugins"))?.count(), 0);
+    Ok(())
+}
+
+/// Whoever upgrades a program has said nothing about what it may do.
+#[test]
+fn an_upgrade_keeps_the_grants_unless_told_otherwise() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    let path = |file: &str| node.path("plugins/example.com~disk/current").join(file);
+    let grants = || fs::read_to_string(path("grants.toml"));
+    let source = || -> Result<String> {
+        let receipt: serde_json::Value = serde_json::from_slice(&fs::read(path("receipt.json"))?)?;
+        Ok(receipt["grants_source"].as_str().context("a text")?.to_owned())
+    };
+    node.install(&["--grants", "grants.toml"])?;
+    let (first, from) = (node.version()?, source()?);
+    fs::write(node.path("disk.wasm"), component("disk", "2.0", STATE)?)?;
+    let upgraded = node.install(&[])?;
+    let told = format!(
+        "upgraded example.com/disk to disk 2.0\n  at       $NODE/plugins/example.com~disk\n  \
+         version  {}\n  before   {first} (kept)\n  exports  volume\n  asks     [state]\n  \
+         granted  [state]\n  kept     what was granted before, from $NODE/grants.toml\n\
+         next: wasmount call --plugin-dir plugins example.com/disk init\n",
+        node.version()?
+    );
+    let compiling = "compiling disk 2.0 for this machine\n".to_owned();
+    assert_eq!(upgraded, (told, compiling, Some(0)));
+    assert_eq!((grants()?.as_str(), source()?), ("version = 1\n[state]\n", from));
+
+    // What was changed by others is not made good by a new receipt.
+    fs::write(path("grants.toml"), "version = 1\n[state]\n[mounts.bind]\n")?;
+    let present = node.version()?;
+    let (printed, said, code) = node.install(&[])?;
+    let told = format!(
+        "wasmount: what example.com/disk is granted cannot be kept; say what it is to be, with \
+         --grants FILE or --no-grants: $NODE/plugins/example.com~disk/.versions/.{present}/\
+         grants.toml was changed after installation; reinstall the driver with `wasmount install` (file-changed)"
+    );
+    assert_eq!((printed.as_str(), said.lines().last(), code), ("", Some(told.as_str()), Some(1)));
+    assert_eq!(node.version()?, present);
+
+    let (printed, ..) = node.install(&["--no-grants"])?;
+    assert!(printed.contains("\n  granted  nothing\nnext: see `wasmount inspect"), "{printed}");
+    assert_eq!((grants()?.as_str(), source()?.as_str()), ("version = 1\n", "none"));
+    let (_, said, code) = node.install(&["--no-grants", "--grants", "grants.toml"])?;
+    assert!(said.contains("'--no-grants' cannot be used with '--grants <FILE>'"), "{said}");
+    assert_eq!(code, Some(2));
     Ok(())
 }
 
