@@ -50,6 +50,13 @@ fn what_a_crash_left_is_settled_and_what_is_in_use_stays() {
     let only = node.wasmount(&["recover", NAME, "pv-2"]).stdout;
     assert_eq!(only, format!("{second}{unchanged}"));
 
+    // Whoever wants to be rid of the driver is told.
+    let refused = node.wasmount(&["uninstall", NAME]);
+    let told = format!(
+        "; what interrupted calls left of pv-1, pv-2 is settled with `wasmount recover {NAME} --yes`\n"
+    );
+    assert!(refused.stderr.ends_with(&told), "{}", refused.stderr);
+
     let answer = node.wasmount(&["recover", NAME, "--yes"]);
     let told = format!(
         "{first}{second}unmount {pod_dir}: Success\nunmountdevice {other_dir}: Success\n\

@@ -36,6 +36,8 @@ pub struct Remains {
     pub volume: String,
     /// In the order in which it is to be settled.
     pub missing: Vec<Missing>,
+    /// Whether the record lists nothing else: no mount that is there, and no node.
+    pub is_all: bool,
 }
 
 /// Something that is on record and not on the node.
@@ -91,7 +93,14 @@ impl Leftovers {
         for record in &records {
             let missing = missing(receipt, record)?;
             if !missing.is_empty() {
-                found.volumes.push(Remains { volume: record.volume.clone(), missing });
+                let mounts = record.published.iter().chain(&record.staged).count();
+                let gone = missing
+                    .iter()
+                    .filter(|missing| !matches!(missing, Missing::Device(..)))
+                    .count();
+                let is_all = gone == mounts && record.attached_node.is_none();
+                let volume = record.volume.clone();
+                found.volumes.push(Remains { volume, missing, is_all });
             }
         }
         // A record that cannot be read may be of any of them.

@@ -133,7 +133,7 @@ fn settle(directory: &DriverDir, found: &Leftovers, output: &mut Output<'_>) -> 
 
 fn describe(found: &Leftovers) -> Vec<String> {
     let mut lines = Vec::new();
-    for Remains { volume, missing } in &found.volumes {
+    for Remains { volume, missing, .. } in &found.volumes {
         lines.push(format!("volume {}", printable(volume)));
         for missing in missing {
             let (operation, path) = missing.settled_by();

@@ -11,14 +11,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use wasmount_core::bundle::Bundle;
 use wasmount_core::call::DriverName;
+use wasmount_core::grants::Grants;
 
 use crate::arguments;
 use crate::close::{Closed, PATIENCE};
 use crate::install::require_root;
 use crate::layout::{self, DriverDir, Lock, PluginDir};
+use crate::leftovers::Leftovers;
 use crate::output::Output;
 use crate::remove;
-use crate::usage::{self, InUse};
+use crate::usage::{self, InUse, Left};
 
 /// Uninstalls, and says what stays.
 pub fn run(arguments: &arguments::Uninstall, output: &mut Output<'_>) -> Result<()> {
@@ -35,7 +37,14 @@ pub fn run(arguments: &arguments::Uninstall, output: &mut Output<'_>) -> Result<
     remove::check_driver(directory.path())?;
     let places = Places::of(&directory, arguments)?;
     let boot_id = usage::boot_id()?;
-    let in_use = || usage::volumes(&places.records, &boot_id, &places.kubelet_root);
+    let in_use = || {
+        let mut volumes = usage::volumes(&places.records, &boot_id, &places.kubelet_root)?;
+        // What a call that is under way has on record is not there yet.
+        if usage::running(&directory)?.is_empty() {
+            places.tell_leftovers(&mut volumes);
+        }
+        Ok(volumes)
+    };
     let mut waiting = |process| output.waiting_for_call(process);
     uninstall(&plugins, &lock, driver, &in_use, PATIENCE, &mut waiting)?;
     output.text(&format!("uninstalled {driver}"))?;
@@ -52,6 +61,8 @@ struct Places {
     records: PathBuf,
     kubelet_root: PathBuf,
     log: Option<PathBuf>,
+    /// The driver's own word, if it can be read and is not overruled.
+    bundle: Option<Bundle>,
 }
 
 impl Places {
@@ -67,24 +78,43 @@ impl Places {
         };
         match (read, &arguments.data_dir) {
             (Ok(bundle), named) => {
-                let receipt = bundle.receipt;
-                let log_dir = receipt.log_dir;
+                let receipt = &bundle.receipt;
+                let data_dir = named.as_ref().unwrap_or(&receipt.data_dir);
+                let overruled = *data_dir != receipt.data_dir;
                 Ok(Self {
-                    records: named.as_ref().unwrap_or(&receipt.data_dir).join(&tilde),
-                    kubelet_root: receipt.kubelet_root,
-                    log: Some(log_dir.join(format!("{tilde}.jsonl"))),
+                    records: data_dir.join(&tilde),
+                    kubelet_root: receipt.kubelet_root.clone(),
+                    log: Some(receipt.log_dir.join(format!("{tilde}.jsonl"))),
+                    bundle: (!overruled).then_some(bundle),
                 })
             }
             (Err(_), Some(data_dir)) => Ok(Self {
                 records: data_dir.join(&tilde),
                 kubelet_root: PathBuf::from("<kubelet root>"),
                 log: None,
+                bundle: None,
             }),
             (Err(error), None) => Err(error.context(
                 "nothing tells where the driver's records are, and so whether volumes are in \
                  use; name the directory with --data-dir (/var/lib/wasmount unless it was \
                  installed otherwise)",
             )),
+        }
+    }
+}
+
+impl Places {
+    /// Notes which volumes are on record for what is not there. Where that cannot be found out,
+    /// they are in use, as their records say.
+    fn tell_leftovers(&self, volumes: &mut [InUse]) {
+        let found = self.bundle.as_ref().filter(|_| !volumes.is_empty()).and_then(|bundle| {
+            let grants = Grants::parse(&bundle.grants_text).ok()?;
+            Leftovers::find(&bundle.receipt, &grants).ok()
+        });
+        for remains in found.into_iter().flat_map(|found| found.volumes) {
+            for volume in volumes.iter_mut().filter(|volume| volume.volume == remains.volume) {
+                volume.left = if remains.is_all { Left::All } else { Left::Some };
+            }
         }
     }
 }
@@ -125,9 +155,27 @@ fn refuse_if_used(driver: &DriverName, volumes: Vec<InUse>) -> Result<()> {
     for volume in &volumes {
         let _ = write!(message, "\n  {}: {}", volume.volume, volume.how.join(", "));
     }
+    let driver = driver.slash();
+    let left = volumes.iter().filter(|volume| volume.left != Left::Nothing);
+    let left: Vec<&str> = left.map(|volume| volume.volume.as_str()).collect();
+    if volumes.iter().all(|volume| volume.left == Left::All) {
+        let _ = write!(
+            message,
+            "\nthat is on record only, left by calls that were interrupted; settle it with \
+             `wasmount recover {driver} --yes`, then try again"
+        );
+        bail!(message);
+    }
     message.push_str(
         "\nremove the pods and volumes that use the driver, or take them down with \
          `wasmount call`, then try again",
     );
+    if !left.is_empty() {
+        let _ = write!(
+            message,
+            "; what interrupted calls left of {} is settled with `wasmount recover {driver} --yes`",
+            left.join(", ")
+        );
+    }
     bail!(message)
 }

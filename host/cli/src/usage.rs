@@ -25,6 +25,20 @@ pub struct InUse {
     pub volume: String,
     /// For the operator: `mounted at …`, `attached as …`.
     pub how: Vec<String>,
+    /// How much of that interrupted calls have left, by another's look at the node.
+    pub left: Left,
+}
+
+/// How much of what is on record of a volume is not there any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing, as far as anybody knows.
+    #[default]
+    Nothing,
+    /// Some of it.
+    Some,
+    /// All of it.
+    All,
 }
 
 /// The volumes in use by the records in `data_dir`, which is this one driver's, sorted by name.
@@ -53,7 +67,7 @@ pub fn volumes(data_dir: &Path, boot_id: &str, kubelet_root: &Path) -> Result<Ve
             serde_json::from_slice(&text).with_context(|| unreadable(&path))?;
         let how = how_used(&record, boot_id, kubelet_root);
         if !how.is_empty() {
-            found.push(InUse { volume: record.volume, how });
+            found.push(InUse { volume: record.volume, how, left: Left::Nothing });
         }
     }
     found.sort_by(|a, b| a.volume.cmp(&b.volume));
@@ -213,7 +227,8 @@ mod tests {
         let unused = record(serde_json::json!({})).to_string();
         fs::write(name("a.json"), unused).expect("it can be written");
         fs::write(name("a.lock"), "").expect("it can be written");
-        let expected = InUse { volume: "pv-2".into(), how: vec!["given to node n".into()] };
+        let how = vec!["given to node n".into()];
+        let expected = InUse { volume: "pv-2".into(), how, left: Left::Nothing };
         assert_eq!(of(data.path()).expect("the records are in order"), [expected]);
         fs::write(name("c.json"), "{").expect("it can be written");
         let error = of(data.path()).expect_err("one is not");

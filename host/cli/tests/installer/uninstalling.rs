@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use wasmount_cli::usage::InUse;
+use wasmount_cli::usage::{InUse, Left};
 
 use crate::{Node, directory_of, expect_error, nobody};
 
@@ -28,6 +28,7 @@ fn a_driver_in_use_stays() -> Result<()> {
     let volume = |name: &str, how: &[&str]| InUse {
         volume: name.to_owned(),
         how: how.iter().map(|how| (*how).to_owned()).collect(),
+        left: Left::Nothing,
     };
     let one = || Ok(vec![volume("pv-1", &["mounted at /a", "attached as device 7:3"])]);
     expect_error(
@@ -35,6 +36,23 @@ fn a_driver_in_use_stays() -> Result<()> {
         "a volume of example.com/disk is in use\n  pv-1: mounted at /a, attached as device 7:3\n\
          remove the pods and volumes that use the driver, or take them down with `wasmount \
          call`, then try again",
+    )?;
+    assert_eq!(node.tree()?, before);
+
+    // What interrupted calls left is for another command.
+    let left = |name: &str, left| InUse { left, ..volume(name, &["mounted at /a"]) };
+    expect_error(
+        node.uninstall(&|| Ok(vec![left("pv-1", Left::All)])),
+        "a volume of example.com/disk is in use\n  pv-1: mounted at /a\nthat is on record only, \
+         left by calls that were interrupted; settle it with `wasmount recover example.com/disk \
+         --yes`, then try again",
+    )?;
+    expect_error(
+        node.uninstall(&|| Ok(vec![left("pv-1", Left::All), left("pv-2", Left::Nothing)])),
+        "2 volumes of example.com/disk are in use\n  pv-1: mounted at /a\n  pv-2: mounted at /a\n\
+         remove the pods and volumes that use the driver, or take them down with `wasmount \
+         call`, then try again; what interrupted calls left of pv-1 is settled with `wasmount \
+         recover example.com/disk --yes`",
     )?;
     assert_eq!(node.tree()?, before);
 
