@@ -133,7 +133,7 @@ fn read(path: &Path) -> Result<Option<VolumeRecord>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text?,
     };
-    Ok(Some(serde_json::from_slice(&text)?))
+    Ok(Some(VolumeRecord::parse(&text)?))
 }
 
 fn missing(receipt: &Receipt, record: &VolumeRecord) -> Result<Vec<Missing>> {

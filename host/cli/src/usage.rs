@@ -63,8 +63,7 @@ pub fn volumes(data_dir: &Path, boot_id: &str, kubelet_root: &Path) -> Result<Ve
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other.with_context(|| unreadable(&path))?,
         };
-        let record: VolumeRecord =
-            serde_json::from_slice(&text).with_context(|| unreadable(&path))?;
+        let record = VolumeRecord::parse(&text).with_context(|| unreadable(&path))?;
         let how = how_used(&record, boot_id, kubelet_root);
         if !how.is_empty() {
             found.push(InUse { volume: record.volume, how, left: Left::Nothing });
@@ -235,8 +234,9 @@ mod tests {
         assert_eq!(
             format!("{error:#}"),
             format!(
-                "{} cannot be read, so its volume may be in use: EOF while parsing an object at \
-                 line 1 column 1",
+                "{} cannot be read, so its volume may be in use: it is damaged (EOF while parsing \
+                 an object at line 1 column 1); move it away after checking that the volume is not \
+                 mounted",
                 name("c.json").display()
             )
         );

@@ -22,7 +22,7 @@ use crate::failure::{Code, Failure};
 pub mod lock;
 pub mod record;
 
-use record::VolumeRecord;
+use record::{Mistake, VolumeRecord};
 
 /// The reason of a failure for want of a directory of the installation's.
 pub const NO_DIRECTORY: &str = "no-directory";
@@ -73,23 +73,13 @@ impl Journal {
         else {
             return Ok(None);
         };
-        let mut record: VolumeRecord = serde_json::from_slice(&bytes).map_err(|error| {
-            let path = self.path(key);
-            Failure::new(
-                Code::DataLoss,
-                "record-damaged",
-                format!("{} cannot be read: {error}; move it away after checking that the volume is not mounted", path.display()),
-            )
+        let mut record = VolumeRecord::parse(&bytes).map_err(|mistake| {
+            let (code, reason) = match mistake {
+                Mistake::Foreign(_) => (Code::FailedPrecondition, "record-version"),
+                Mistake::Damaged(_) => (Code::DataLoss, "record-damaged"),
+            };
+            Failure::new(code, reason, format!("{}: {mistake}", self.path(key).display()))
         })?;
-        if record.v != record::VERSION {
-            let message = format!(
-                "{} is of version {}, this driver writes version {}",
-                self.path(key).display(),
-                record.v,
-                record::VERSION
-            );
-            return Err(Failure::new(Code::FailedPrecondition, "record-version", message));
-        }
         let boot = boot_id()?;
         if record.boot_id != boot {
             record.device = None;
@@ -105,10 +95,12 @@ impl Journal {
 
     /// Makes a record durable. What it says holds even if the power goes the moment this returns.
     pub fn save(&self, key: &str, record: &VolumeRecord) -> Result<(), Failure> {
-        let bytes = serde_json::to_vec(record).map_err(std::io::Error::other);
-        bytes.and_then(|bytes| replace_at(&self.volumes, &file_name(key), &bytes)).map_err(
-            |error| Failure::io(format_args!("writing {}", self.path(key).display()), &error),
-        )
+        record
+            .to_bytes()
+            .and_then(|bytes| replace_at(&self.volumes, &file_name(key), &bytes))
+            .map_err(|error| {
+                Failure::io(format_args!("writing {}", self.path(key).display()), &error)
+            })
     }
 
     /// Forgets a volume of which there is nothing to remember.

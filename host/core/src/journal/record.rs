@@ -4,6 +4,7 @@
 //! of one boot; the rest outlives it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,35 @@ use crate::wire::{Bytes, VolumeFacts};
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
+/// Why a record cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// It is whole, and of another format than this program's: a newer program wrote it.
+    Foreign(String),
+    /// It is no record.
+    Damaged(String),
+}
+
 /// How many devices are remembered to have held a volume of one name.
 const MAX_MOUNTED: usize = 64;
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign(what) => write!(
+                f,
+                "{what}: a newer one wrote it, or somebody changed it; install the newer one again, \
+                 and leave the record where it is"
+            ),
+            Self::Damaged(what) => write!(
+                f,
+                "it is damaged ({what}); move it away after checking that the volume is not mounted"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Mistake {}
 
 /// Everything that is remembered of one volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +99,35 @@ impl VolumeRecord {
             mounted: Vec::new(),
             state: BTreeMap::new(),
         }
+    }
+
+    /// Reads a record's bytes. One of another version, or with anything in it that is not known
+    /// here, is never read in part: what is left out would be lost when it is written.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Mistake> {
+        /// Whatever else is in it: the fields are those of its version.
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u32,
+        }
+        let mistake = |error: serde_json::Error| match error.is_data() {
+            true => {
+                Mistake::Foreign(format!("it holds what this wasmount does not know ({error})"))
+            }
+            false => Mistake::Damaged(error.to_string()),
+        };
+        match serde_json::from_slice(bytes).map_err(mistake)? {
+            Versioned { v: VERSION } => serde_json::from_slice(bytes).map_err(mistake),
+            Versioned { v } => {
+                let text =
+                    format!("it is of version {v}, and this wasmount reads version {VERSION}");
+                Err(Mistake::Foreign(text))
+            }
+        }
+    }
+
+    /// The bytes that are written.
+    pub fn to_bytes(&self) -> std::io::Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(std::io::Error::other)
     }
 
     /// Whether this node has anything of the volume.

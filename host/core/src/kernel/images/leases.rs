@@ -150,6 +150,31 @@ pub fn release(release: Granted<Release>) -> Result<bool, Failure> {
 }
 
 impl LeaseRecord {
+    /// Reads a lease file's bytes, or says what is wrong and what to do.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        /// Whatever else is in it: the fields are those of its version.
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u32,
+        }
+        let record = match serde_json::from_slice(bytes) {
+            Ok(Versioned { v }) if v > VERSION => {
+                return Err(format!(
+                    "it is a lease of version {v}, and this wasmount reads version {VERSION}: a newer \
+                     one took it; install that here, too"
+                ));
+            }
+            _ => serde_json::from_slice(bytes).ok(),
+        };
+        record
+            .filter(|record: &Self| record.v == VERSION && bytes.len() as u64 <= MAX_LENGTH)
+            .ok_or_else(|| {
+                "it is no lease that this version of wasmount reads; if no node uses the image, \
+                 remove it"
+                    .to_owned()
+            })
+    }
+
     /// Whether it is that volume's.
     pub fn is_for(&self, driver: &str, volume: &str) -> bool {
         self.driver == driver && self.volume == volume
@@ -179,18 +204,9 @@ fn read(dir: &ImageDir, name: &str) -> Result<Option<LeaseRecord>, Failure> {
     };
     let mut text = Vec::new();
     file.take(MAX_LENGTH + 1).read_to_end(&mut text).map_err(|error| Failure::io(&what, &error))?;
-    let record = serde_json::from_slice(&text).ok();
-    match record
-        .filter(|record: &LeaseRecord| record.v == VERSION && text.len() as u64 <= MAX_LENGTH)
-    {
-        Some(record) => Ok(Some(record)),
-        None => {
-            let message = format!(
-                "{what}: it is no lease that this version of wasmount reads; if no node uses the image, remove it"
-            );
-            Err(unfit("lease-unreadable", message))
-        }
-    }
+    LeaseRecord::parse(&text)
+        .map(Some)
+        .map_err(|mistake| unfit("lease-unreadable", format!("{what}: {mistake}")))
 }
 
 fn name_for(image: &ImageFile) -> Result<String, Failure> {
