@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::{Answer, Driver, Node, component, program};
+use crate::{Answer, Driver, Node, component};
 
 /// The name that the editions are installed under.
 pub const EDITION: &str = "example.com/edition";
@@ -66,15 +66,7 @@ impl Edition {
 
     /// `wasmount install` of it, with more arguments.
     pub fn install(self, node: &Node, more: &[&str]) -> Answer {
-        let component = self.component(node).display().to_string();
-        let driver = program("wasmount-driver").display().to_string();
-        let dirs = ["kubelet", "data", "run", "log"];
-        let dirs = dirs.map(|name| node.path(name).display().to_string());
-        let [root, data, run, log] = dirs.each_ref().map(String::as_str);
-        let arguments = ["install", &component, "--driver", EDITION, "--driver-binary", &driver];
-        let places = ["--kubelet-root", root, "--data-dir", data, "--run-dir", run];
-        let others = ["--log-dir", log, "--node-name", "node-1"];
-        node.wasmount(&[&arguments[..], &places, &others, more].concat())
+        node.installs_file(&self.component(node), EDITION, more)
     }
 
     /// The same with its grants, which has to work.

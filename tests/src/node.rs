@@ -136,9 +136,15 @@ impl Node {
         let file = self.path(&format!("{}.grants.toml", name.replace('/', "~")));
         fs::write(&file, grants.replace("{images}", &self.images.display().to_string()))
             .expect("grants written");
+        let (file, binary) = (file.display().to_string(), binary.display().to_string());
+        let given = ["--grants", &file, "--driver-binary", &binary];
+        self.installs_file(&component_file(component), name, &[&given, more].concat())
+    }
+
+    /// Runs `wasmount install` on a component's file, with the node's directories and more.
+    pub fn installs_file(&self, component: &Path, name: &str, more: &[&str]) -> Answer {
         let mut command = Command::new(program("wasmount"));
-        command.arg("install").arg(component_file(component)).args(["--driver", name]);
-        command.arg("--grants").arg(file).arg("--driver-binary").arg(binary);
+        command.arg("install").arg(component).args(["--driver", name]);
         command.args(["--node-name", &self.name]).args(more);
         for (flag, dir) in [
             ("--plugin-dir", "plugins"),
