@@ -191,13 +191,25 @@ impl ImageName {
 }
 
 impl ImageDir {
-    /// Opens a directory. `image-directory` if anybody but its owner and group may write to it:
-    /// whoever may could put any file in an image's place.
+    /// Opens a directory. `image-directory` if it is not there, which says nothing of the images in
+    /// it; or if anybody but its owner and group may write to it: whoever may could put any file in
+    /// an image's place.
     pub fn open(path: &Path) -> Result<Rc<Self>, Failure> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let what = || format!("opening the image directory {}", path.display());
-        let file =
-            openat(CWD, path, flags, Mode::empty()).map(File::from).map_err(failed(what()))?;
+        let opened = openat(CWD, path, flags, Mode::empty()).map(File::from);
+        let file = opened.map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR => {
+                let message = format!(
+                    "{}: {}; it has to be there wherever volumes are attached or grown, also in \
+                     kube-controller-manager",
+                    what(),
+                    std::io::Error::from(error)
+                );
+                unfit("image-directory", message)
+            }
+            error => failed(what())(error),
+        })?;
         let found = file.metadata().map_err(|error| Failure::io(what(), &error))?;
         if found.mode() & 0o002 != 0 {
             let message =
