@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
-use wasmount_tests::{Driver, EDITION, Edition, Node, UID, options, program};
+use wasmount_tests::{Driver, EDITION, Edition, Node, UID, component, options, program, until};
 
 const CALLERS: usize = 16;
 
@@ -134,4 +134,51 @@ fn an_interrupt_leaves_the_driver_as_it_was() {
     }
     call.stop();
     driver.call(&["isattached", &options("pv-1", "rw", &[]), "node-1"]).success();
+}
+
+/// An upgrade that changes what calls rely on, here who attaches volumes, is no different.
+#[test]
+fn a_change_that_could_strand_a_volume_waits_for_calls_too() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("hostile", "version = 1\n");
+    let json = options("pv-1", "rw", &SLEEPS);
+    let call = driver.start(&["isattached", &json, "node-1"]);
+    call.guest();
+    let before = driver.version();
+    let binary = program("wasmount-driver").display().to_string();
+    let change = || {
+        let more = ["--driver-binary", &binary, "--node-only"];
+        node.installs_file(&component("hostile"), driver.name(), &more)
+    };
+    let answer = thread::scope(|scope| {
+        let changing = scope.spawn(change);
+        until("the driver is closed", || (!driver.executable().exists()).then_some(()));
+        assert_eq!(driver.version(), before, "and not changed yet");
+        assert!(call.stop().ends_with("[stopped]"));
+        changing.join().expect("it is well")
+    });
+    assert_eq!(answer.exit, Some(0), "{}", answer.stderr);
+    let waiting = "waiting for a call that is under way (process ";
+    assert!(answer.stderr.contains(waiting), "{}", answer.stderr);
+    assert_eq!(driver.call(&["init"]).success()["capabilities"]["attach"], false);
+
+    // A volume that is in use stands in the way, and nothing is closed for it.
+    let pod_dir = driver.pod_dir(UID, "pv-1");
+    let more = ["--driver-binary", &binary];
+    let back = node.installs_file(&component("hostile"), driver.name(), &more);
+    assert_eq!(back.exit, Some(0), "{}", back.stderr);
+    let grants = node.path("tmpfs.toml");
+    fs::write(&grants, "version = 1\n[mounts.tmpfs]\n").expect("written");
+    let (grants, plugins) =
+        (grants.display().to_string(), node.path("plugins").display().to_string());
+    let apply = ["grants", "apply", driver.name(), &grants, "--plugin-dir", &plugins];
+    assert_eq!(node.wasmount(&apply).exit, Some(0));
+    driver.call(&["mount", &pod_dir, &options("pv-1", "rw", &[])]).success();
+    let refused = change();
+    let told = "and they were attached by the cluster, and nothing else takes them down again; until \
+                they are gone, install it without --node-only\n";
+    assert!(refused.stderr.ends_with(told), "{}", refused.stderr);
+    assert_eq!(refused.exit, Some(1));
+    driver.call(&["unmount", &pod_dir]).success();
+    node.is_clean();
 }
