@@ -181,10 +181,19 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         severity: "error",
-        what: "the record $NODE/data/example.com~loop-image/volumes/pv-9.json cannot be read: EOF \
-               while parsing an object at line 1 column 1",
-        remedy: "check that the volume is not mounted, then move the record away",
+        what: "the record $NODE/data/example.com~loop-image/volumes/pv-9.json cannot be read: it is \
+               damaged (EOF while parsing an object at line 1 column 1)",
+        remedy: "move it away after checking that the volume is not mounted",
         plant: |node, _| fs::write(records(node).join("pv-9.json"), "{").expect("written"),
+        mend: |node, _| fs::remove_file(records(node).join("pv-9.json")).expect("removed"),
+    },
+    Fault {
+        severity: "error",
+        what: "the record $NODE/data/example.com~loop-image/volumes/pv-9.json cannot be read: it is \
+               of version 2, and this wasmount reads version 1: a newer one wrote it, or somebody \
+               changed it",
+        remedy: "install the newer one again, and leave the record where it is",
+        plant: |node, _| fs::write(records(node).join("pv-9.json"), "{\"v\":2}").expect("written"),
         mend: |node, _| fs::remove_file(records(node).join("pv-9.json")).expect("removed"),
     },
     Fault {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use wasmount_core::bundle::Bundle;
 use wasmount_core::call::DriverName;
 use wasmount_core::grants::Grants;
+use wasmount_core::journal::record::Mistake;
 
 use crate::arguments;
 use crate::layout::PluginDir;
@@ -106,10 +107,14 @@ fn examine(plugins: &PluginDir, driver: &DriverName, found: &mut Findings) {
 
 fn examine_leftovers(driver: &DriverName, left: &Leftovers, busy: bool, found: &mut Findings) {
     for (path, error) in &left.unreadable {
+        let (what, remedy) = match error.downcast_ref::<Mistake>() {
+            Some(mistake) => (mistake.what().to_owned(), mistake.remedy()),
+            None => (format!("{error:#}"), "find out why, and leave the record where it is"),
+        };
         found.error(
-            format!("the record {} cannot be read: {error:#}", path.display()),
+            format!("the record {} cannot be read: {what}", path.display()),
             "every call for its volume fails, and nobody knows what the volume has on this node",
-            "check that the volume is not mounted, then move the record away",
+            remedy,
         );
     }
     let running = if busy { " (a call is under way, and may be about to change that)" } else { "" };

@@ -27,19 +27,25 @@ pub enum Mistake {
 /// How many devices are remembered to have held a volume of one name.
 const MAX_MOUNTED: usize = 64;
 
+impl Mistake {
+    /// What is wrong.
+    pub fn what(&self) -> &str {
+        let (Self::Foreign(what) | Self::Damaged(what)) = self;
+        what
+    }
+
+    /// What to do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Foreign(_) => "install the newer one again, and leave the record where it is",
+            Self::Damaged(_) => "move it away after checking that the volume is not mounted",
+        }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Foreign(what) => write!(
-                f,
-                "{what}: a newer one wrote it, or somebody changed it; install the newer one again, \
-                 and leave the record where it is"
-            ),
-            Self::Damaged(what) => write!(
-                f,
-                "it is damaged ({what}); move it away after checking that the volume is not mounted"
-            ),
-        }
+        write!(f, "{}; {}", self.what(), self.remedy())
     }
 }
 
@@ -109,19 +115,18 @@ impl VolumeRecord {
         struct Versioned {
             v: u32,
         }
+        let foreign = |what: String| {
+            Mistake::Foreign(format!("{what}: a newer one wrote it, or somebody changed it"))
+        };
         let mistake = |error: serde_json::Error| match error.is_data() {
-            true => {
-                Mistake::Foreign(format!("it holds what this wasmount does not know ({error})"))
-            }
-            false => Mistake::Damaged(error.to_string()),
+            true => foreign(format!("it holds what this wasmount does not know ({error})")),
+            false => Mistake::Damaged(format!("it is damaged ({error})")),
         };
         match serde_json::from_slice(bytes).map_err(mistake)? {
             Versioned { v: VERSION } => serde_json::from_slice(bytes).map_err(mistake),
-            Versioned { v } => {
-                let text =
-                    format!("it is of version {v}, and this wasmount reads version {VERSION}");
-                Err(Mistake::Foreign(text))
-            }
+            Versioned { v } => Err(foreign(format!(
+                "it is of version {v}, and this wasmount reads version {VERSION}"
+            ))),
         }
     }
 
