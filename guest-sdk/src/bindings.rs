@@ -12,7 +12,9 @@ pub(crate) mod capabilities {
 
 /// One module for each world with one exported interface. They share the types of
 /// `capabilities`, so that a driver exporting several meets one type of each kind. Each puts a section
-/// that describes its world into the component only where its macro is called.
+/// that describes its world into the component only where its macro is called. Natively nothing is
+/// exported.
+#[cfg(target_arch = "wasm32")]
 macro_rules! exports {
     ($($module:ident = $world:literal { $($interface:literal: $shared:ident),+ $(,)? })+) => { $(
         #[expect(missing_docs, reason = "generated from wit/, which documents it")]
@@ -30,6 +32,7 @@ macro_rules! exports {
     )+ };
 }
 
+#[cfg(target_arch = "wasm32")]
 exports! {
     volume = "exports-volume" {
         "wasmount:driver/types@0.1.0": types,

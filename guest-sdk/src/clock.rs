@@ -3,7 +3,7 @@
 use std::ops::Add;
 use std::time::{Duration, SystemTime};
 
-use crate::bindings::capabilities::wasmount::driver::clock as raw;
+use crate::host::clock as raw;
 
 /// The time of day. Everything that [`SystemTime`] does works in a component but its own `now`
 /// and `elapsed`.

@@ -1,6 +1,6 @@
 //! What the operator set for this driver in `[config]` of grants.toml. Needs no grant.
 
-use crate::bindings::capabilities::wasmount::driver::config as raw;
+use crate::host::config as raw;
 use crate::{Error, Result};
 
 /// The value of one of the settings.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::bindings::capabilities::wasmount::driver::devices as raw;
 use crate::clock::milliseconds;
+use crate::host::devices as raw;
 
 /// Finds a device by one of the operator's rules, which puts `id` into its path and proves the
 /// device's identity by it. None if it is not there now.

@@ -1,6 +1,6 @@
 //! Making, checking and growing filesystems. Needs `[filesystems]`.
 
-use crate::bindings::capabilities::wasmount::driver::filesystems as raw;
+use crate::host::filesystems as raw;
 use crate::{BlockDevice, MountTarget, Result};
 
 /// Makes a filesystem on a device that is proven blank, and on no other.

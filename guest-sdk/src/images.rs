@@ -3,7 +3,7 @@
 //! An image belongs to one volume. Names are plain file names; the grants say which ones a
 //! volume may use.
 
-use crate::bindings::capabilities::wasmount::driver::images as raw;
+use crate::host::images as raw;
 use crate::{Access, BlockDevice, Result};
 
 /// Opens an image. `not-found` if it is absent.

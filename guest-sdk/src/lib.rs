@@ -23,8 +23,8 @@
 //! }
 //! ```
 //!
-//! The crate of a driver is a `cdylib`. It also builds natively, so that `cargo test` can run
-//! tests of its pure parts; there the functions of this crate's modules panic.
+//! The crate of a driver is a `cdylib`. It also builds natively, so that `cargo test` can run its
+//! tests; there the host is a recording, which the module `testing` plays.
 //!
 //! What does not work in a component, for want of an operating system: threads, files, sockets,
 //! the environment, `println!` (its output is lost) and the clocks and sleeping of `std` (they
@@ -32,9 +32,12 @@
 //! it against keys made to collide. A panic ends the call; its message is in the driver's log.
 
 mod bindings;
+#[cfg(target_arch = "wasm32")]
 mod convert;
 mod error;
 mod export;
+mod host;
+#[cfg(target_arch = "wasm32")]
 mod panic;
 
 mod attacher;
@@ -53,6 +56,8 @@ pub mod random;
 pub mod secrets;
 pub mod state;
 pub mod target;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 pub mod volumes;
 
 pub use attacher::Attacher;
@@ -70,6 +75,7 @@ pub use volumes::{VolumeRecord, VolumeSpec};
 
 /// What the expansion of [`export!`] names. Not for anyone else.
 #[doc(hidden)]
+#[cfg(target_arch = "wasm32")]
 pub mod __export {
     pub use crate::bindings::{attacher, device, expander, volume};
 }

@@ -5,9 +5,9 @@
 //! [`warn!`](crate::warn!), [`info!`](crate::info!) and [`debug!`](crate::debug!) take what
 //! [`format!`] takes.
 
-use crate::bindings::capabilities::wasmount::driver::log as raw;
+use crate::host::log as raw;
 
-pub use raw::Level;
+pub use crate::bindings::capabilities::wasmount::driver::log::Level;
 
 /// Writes a line.
 pub fn write(level: Level, message: &str) {

@@ -5,7 +5,7 @@ pub mod bind;
 pub mod block;
 pub mod tmpfs;
 
-use crate::bindings::capabilities::wasmount::driver::mounts as raw;
+use crate::host::mounts as raw;
 
 /// A mount that is made and is not attached anywhere yet. Dropped, it is gone.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Randomness from the kernel, fit for cryptography. Needs no grant.
 
-use crate::bindings::capabilities::wasmount::driver::random as raw;
+use crate::host::random as raw;
 
 /// The most that the host gives at once, in bytes.
 const MOST: usize = 4096;

@@ -1,7 +1,7 @@
 //! The keys of the secret that the volume refers to. There are some in `mount` only.
 
 use crate::Result;
-use crate::bindings::capabilities::wasmount::driver::secrets as raw;
+use crate::host::secrets as raw;
 
 /// Opens one key. Needs an entry of `[[secrets]]` that it fits. A key that the secret lacks is
 /// `not-found`.

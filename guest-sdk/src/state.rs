@@ -5,7 +5,7 @@
 //! 16 KiB in all.
 
 use crate::Result;
-use crate::bindings::capabilities::wasmount::driver::state as raw;
+use crate::host::state as raw;
 
 /// The value stored under a key.
 pub fn get(key: &str) -> Result<Option<Vec<u8>>> {

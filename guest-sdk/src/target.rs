@@ -1,6 +1,6 @@
 //! The directory that a call is about. There is one, and no other can be reached.
 
-use crate::bindings::capabilities::wasmount::driver::target as raw;
+use crate::host::target as raw;
 use crate::{PendingMount, Result};
 
 /// The directory that a call is about: a pod's, or the node's for the volume's device.

@@ -1,7 +1,7 @@
 //! The volume that a call is about, and what the host recorded of it. Reading them needs no
 //! grant.
 
-use crate::bindings::capabilities::wasmount::driver::volumes as raw;
+use crate::host::volumes as raw;
 use crate::{Access, Error, Result};
 
 /// A volume as this call describes it. Its options are what a user wrote: treat them as claims.

@@ -1,13 +1,13 @@
-//! The smallest driver: a volume in memory with one file in it, which greets. It keeps nothing:
+//! A volume in memory with one file in it, which greets. It keeps nothing:
 //! what pods see is made for each of them, read-only, and gone when the pod is.
 
 use wasmount_guest_sdk::mounts::tmpfs::Tmpfs;
 use wasmount_guest_sdk::{MountTarget, Result, VolumeRecord, VolumeSpec, config, export};
 
-struct Hello;
+struct Driver;
 
 export! {
-    impl Volume for Hello {
+    impl Volume for Driver {
         fn mount(volume: &VolumeSpec, target: &MountTarget) -> Result {
             if target.is_mounted()? {
                 return Ok(());
@@ -23,5 +23,13 @@ export! {
         fn unmount(_: &str, _: Option<&VolumeRecord>, target: &MountTarget) -> Result {
             target.unmount()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_call_goes_as_recorded() {
+        wasmount_guest_sdk::testing::play::<super::Driver>("tests/calls.toml");
     }
 }

@@ -1,7 +1,7 @@
 //! Binds of what this volume already has mounted on this node. Needs `[mounts.bind]`.
 
 use super::PendingMount;
-use crate::bindings::capabilities::wasmount::driver::mounts_bind as raw;
+use crate::host::mounts_bind as raw;
 use crate::{Access, Result};
 
 /// Makes a bind of the root of the volume's device mount. Read-only means that it is never

@@ -1,7 +1,7 @@
 //! Mounts of a block device's filesystem. Needs `[mounts.block]`.
 
 use super::PendingMount;
-use crate::bindings::capabilities::wasmount::driver::mounts_block as raw;
+use crate::host::mounts_block as raw;
 use crate::{Access, BlockDevice, Result};
 
 /// Makes a mount of the device.

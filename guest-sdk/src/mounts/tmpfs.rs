@@ -1,7 +1,7 @@
 //! Filesystems in memory. Needs `[mounts.tmpfs]`.
 
 use super::PendingMount;
-use crate::bindings::capabilities::wasmount::driver::mounts_tmpfs as raw;
+use crate::host::mounts_tmpfs as raw;
 use crate::{Result, Secret};
 
 /// A tmpfs that is being filled. Dropped, it is gone.

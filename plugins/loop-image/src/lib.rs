@@ -157,3 +157,11 @@ fn prepare(device: &BlockDevice, wanted: &str, access: Access, options: &Options
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_call_goes_as_recorded() {
+        wasmount_guest_sdk::testing::play::<super::LoopImage>("tests/calls.toml");
+    }
+}

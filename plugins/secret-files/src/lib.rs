@@ -75,6 +75,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_call_goes_as_recorded() {
+        wasmount_guest_sdk::testing::play::<SecretFiles>("tests/calls.toml");
+    }
+
+    #[test]
     fn a_directory_lets_in_who_may_read() {
         for (mode, expected) in [(0o400, 0o750), (0o440, 0o750), (0o444, 0o755), (0o404, 0o755)] {
             assert_eq!(directory(mode), expected, "{mode:o}");

@@ -1,0 +1,283 @@
+//! A recording's text, and what it says of each call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::answer::{Outcome, is_attachment};
+use crate::host_call::HostCall;
+
+/// Calls on record.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recording {
+    /// In the order of the file; each stands for itself.
+    #[serde(rename = "call")]
+    pub calls: Vec<Call>,
+}
+
+/// Why a file is no recording.
+#[derive(Debug)]
+pub struct Error(String);
+
+/// One call of kubelet.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Raw")]
+pub struct Call {
+    /// What it shows, for people.
+    pub name: String,
+    /// What kubelet asks for.
+    pub operation: Operation,
+    /// The volume's name.
+    pub volume: String,
+    /// The volume's options. Where a volume is taken down these are what the host recorded of it,
+    /// as are `fs_type` and `access`.
+    pub options: BTreeMap<String, String>,
+    /// The filesystem that is asked for.
+    pub fs_type: Option<String>,
+    /// How the volume may be used.
+    pub access: Access,
+    /// The pod's group.
+    pub fs_group: Option<u32>,
+    /// The pod.
+    pub pod: Pod,
+    /// The names of the keys of the volume's secret.
+    pub secret_keys: Vec<String>,
+    /// What the operator has set.
+    pub config: BTreeMap<String, String>,
+    /// The node that the call is made on.
+    pub node_name: String,
+    /// The node that a volume is attached to, or detached from.
+    pub node: Option<String>,
+    /// What `attach` or `waitforattach` has returned, if kubelet knows it.
+    pub attachment: Option<String>,
+    /// The new size and the old one, in bytes.
+    pub sizes: Option<(u64, u64)>,
+    /// Where a volume is taken down: whether the host has a record of it.
+    pub on_record: bool,
+    /// What is asked of the host, in this order.
+    pub host_calls: Vec<HostCall>,
+    /// How it ends.
+    pub outcome: Outcome,
+}
+
+/// What kubelet can ask a driver for, by the names that kubelet has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "each is kubelet's operation of the same name")]
+pub enum Operation {
+    Attach,
+    Detach,
+    WaitForAttach,
+    IsAttached,
+    MountDevice,
+    UnmountDevice,
+    Mount,
+    Unmount,
+    ExpandVolume,
+    ExpandFs,
+}
+
+/// How a volume may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the WIT's")]
+pub enum Access {
+    ReadOnly,
+    #[default]
+    ReadWrite,
+}
+
+/// What a call says of the pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "the WIT's")]
+pub struct Pod {
+    pub name: Option<String>,
+    pub namespace: Option<String>,
+    pub uid: Option<String>,
+    pub service_account: Option<String>,
+}
+
+/// A call as it stands in the file, before it is known to make sense.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Raw {
+    name: String,
+    operation: Operation,
+    volume: String,
+    #[serde(default)]
+    options: BTreeMap<String, String>,
+    fs_type: Option<String>,
+    #[serde(default)]
+    access: Access,
+    fs_group: Option<u32>,
+    pod: Option<Pod>,
+    secret_keys: Option<Vec<String>>,
+    #[serde(default)]
+    config: BTreeMap<String, String>,
+    #[serde(default = "node_name")]
+    node_name: String,
+    node: Option<String>,
+    attachment: Option<String>,
+    new_size: Option<u64>,
+    old_size: Option<u64>,
+    on_record: Option<bool>,
+    #[serde(default)]
+    host_calls: Vec<Table>,
+    returns: Option<Value>,
+    fails: Option<crate::Failure>,
+}
+
+fn node_name() -> String {
+    "node-1".to_owned()
+}
+
+impl Recording {
+    /// Reads a file. An error names it, the line and the mistake.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let at = |what: &dyn fmt::Display| Error(format!("{}: {what}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| at(&error))?;
+        Self::parse(&text).map_err(|error| at(&error))
+    }
+
+    /// Parses a text. An error names the line, the mistake and, where there are some, the valid
+    /// choices.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..before].iter().filter(|&&b| b == b'\n').count();
+            Error(format!("line {line}: {}", error.message()))
+        })
+    }
+}
+
+impl Operation {
+    /// The name that kubelet has for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attach => "attach",
+            Self::Detach => "detach",
+            Self::WaitForAttach => "waitforattach",
+            Self::IsAttached => "isattached",
+            Self::MountDevice => "mountdevice",
+            Self::UnmountDevice => "unmountdevice",
+            Self::Mount => "mount",
+            Self::Unmount => "unmount",
+            Self::ExpandVolume => "expandvolume",
+            Self::ExpandFs => "expandfs",
+        }
+    }
+
+    /// The interface of `wit/` that it belongs to.
+    #[must_use]
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Mount | Self::Unmount => "volume",
+            Self::MountDevice | Self::UnmountDevice => "device",
+            Self::Attach | Self::Detach | Self::WaitForAttach | Self::IsAttached => "attacher",
+            Self::ExpandVolume | Self::ExpandFs => "expander",
+        }
+    }
+}
+
+impl TryFrom<Raw> for Call {
+    type Error = String;
+
+    fn try_from(raw: Raw) -> Result<Self, String> {
+        use Operation::{
+            Attach, Detach, ExpandFs, ExpandVolume, IsAttached, Mount, MountDevice, Unmount,
+            UnmountDevice, WaitForAttach,
+        };
+        let operation = raw.operation;
+        // What kubelet or the host says in some operations only.
+        let given = |is: bool, key, among: &[Operation]| match is && !among.contains(&operation) {
+            true => Err(format!("{} has no `{key}`", operation.name())),
+            false => Ok(()),
+        };
+        let needed = |is: bool, key, among: &[Operation]| match !is && among.contains(&operation) {
+            true => Err(format!("{} needs `{key}`", operation.name())),
+            false => given(is, key, among),
+        };
+        given(raw.fs_group.is_some(), "fs-group", &[Mount])?;
+        given(raw.pod.is_some(), "pod", &[Mount])?;
+        given(raw.secret_keys.is_some(), "secret-keys", &[Mount])?;
+        given(raw.attachment.is_some(), "attachment", &[MountDevice, WaitForAttach])?;
+        given(raw.on_record.is_some(), "on-record", &[Unmount, UnmountDevice, Detach])?;
+        needed(raw.node.is_some(), "node", &[Attach, Detach, IsAttached])?;
+        needed(raw.new_size.is_some(), "new-size", &[ExpandVolume, ExpandFs])?;
+        needed(raw.old_size.is_some(), "old-size", &[ExpandVolume, ExpandFs])?;
+        let outcome = outcome(operation, raw.returns, raw.fails)?;
+        let mut secret_keys = raw.secret_keys.unwrap_or_default();
+        secret_keys.sort();
+        let host_calls: Vec<HostCall> = (1..)
+            .zip(raw.host_calls)
+            .map(|(number, table)| {
+                HostCall::new(number, table).map_err(|error| format!("host call {number}: {error}"))
+            })
+            .collect::<Result<_, String>>()?;
+        let sets_up = matches!(operation, Mount | MountDevice) && outcome == Outcome::Done;
+        if sets_up && !host_calls.iter().any(HostCall::leaves_it_mounted) {
+            return Err(format!(
+                "{} succeeds only with `mount-target.attach`, or where `mount-target.is-mounted` \
+                 returns true; the host makes a failure of it otherwise",
+                operation.name()
+            ));
+        }
+        Ok(Self {
+            name: raw.name,
+            operation,
+            volume: raw.volume,
+            options: raw.options,
+            fs_type: raw.fs_type,
+            access: raw.access,
+            fs_group: raw.fs_group,
+            pod: raw.pod.unwrap_or_default(),
+            secret_keys,
+            config: raw.config,
+            node_name: raw.node_name,
+            node: raw.node,
+            attachment: raw.attachment,
+            sizes: raw.new_size.zip(raw.old_size),
+            on_record: raw.on_record.unwrap_or(true),
+            host_calls,
+            outcome,
+        })
+    }
+}
+
+fn outcome(
+    operation: Operation,
+    returns: Option<Value>,
+    fails: Option<crate::Failure>,
+) -> Result<Outcome, String> {
+    let name = operation.name();
+    match (operation, returns, fails) {
+        (_, Some(_), Some(_)) => Err(format!("{name} either `returns` or `fails`")),
+        (_, None, Some(failure)) => Ok(Outcome::Failed(failure)),
+        (Operation::Attach | Operation::WaitForAttach, returns, None) => match returns {
+            Some(Value::String(text)) if is_attachment(&text) => Ok(Outcome::Attachment(text)),
+            _ => Err(format!("{name} returns 1 to 256 bytes of visible ASCII, or fails")),
+        },
+        (Operation::IsAttached, Some(Value::Boolean(flag)), None) => Ok(Outcome::Flag(flag)),
+        (Operation::IsAttached, ..) => Err(format!("{name} returns true or false, or fails")),
+        (Operation::ExpandVolume, Some(Value::Integer(size)), None) if size >= 0 => {
+            Ok(Outcome::Number(size.unsigned_abs()))
+        }
+        (Operation::ExpandVolume, ..) => Err(format!("{name} returns a size in bytes, or fails")),
+        (_, None, None) => Ok(Outcome::Done),
+        (_, Some(_), None) => Err(format!("{name} returns nothing")),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}

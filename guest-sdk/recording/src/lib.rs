@@ -1,0 +1,42 @@
+//! Calls of a driver on record: what kubelet asks of it, what it then asks of the host, what the
+//! host answers, and how the call ends. A driver is tested by playing it again.
+//!
+//! There is one format, for the driver as a native library (`wasmount_guest_sdk::testing`) and as
+//! a component (`wasmount test`). This crate reads it and compares; it runs nothing.
+//!
+//! ```
+//! # let text = r#"
+//! [[call]]
+//! name = "a blank image gets a filesystem"
+//! operation = "mountdevice"
+//! volume = "pv-1"
+//! options = { label = "data" }
+//! host-calls = [
+//!     { call = "images.open", name = "pv-1.img", returns = "image" },
+//!     { call = "image.attach", image = "image", access = "read-write", returns = "loop0" },
+//!     { call = "block-device.probe", device = "loop0" },
+//!     { call = "filesystems.format", device = "loop0", fs-type = "ext4", options = [["label", "data"]], fails = { code = "failed-precondition", reason = "too-small" } },
+//! ]
+//! fails = { code = "failed-precondition", reason = "too-small" }
+//! # "#;
+//! # assert_eq!(wasmount_recording::Recording::parse(text).unwrap().calls.len(), 1);
+//! ```
+//!
+//! A `[[call]]` is one call of kubelet. The names of host calls and of their arguments are those
+//! of `wit/`, as `wasmount log --call` prints them; what the host hands out (an image, a device, a
+//! mount) has the name that `returns` gives it, which is a device's identity as well. Without
+//! `returns` and `fails`, the answer is that it is done, or that there is none. Lists that are
+//! empty may be left out. Log lines are not part of a recording: they are for people.
+
+mod answer;
+mod call;
+mod host_call;
+mod player;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use answer::{Answer, CODES, Failure, Held, Outcome};
+pub use call::{Access, Call, Error, Operation, Pod, Recording};
+pub use host_call::{Argument, Asked, FUNCTIONS, Function, HostCall, Kind, Returns};
+pub use player::{Mismatch, Player};
