@@ -28,6 +28,8 @@ pub struct Arguments {
 pub enum Command {
     /// Build a driver's crate into a component
     Build(Build),
+    /// Play calls on record with a component, without a node and without root
+    Test(Test),
     /// Show what a component is, exports and asks for
     Inspect(Inspect),
     /// Install a component as a FlexVolume driver of this node, or upgrade one
@@ -61,6 +63,16 @@ pub struct Build {
     /// Where to write the component
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// `wasmount test`.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// The component
+    pub file: PathBuf,
+    /// Files with calls on record, such as tests/calls.toml of its crate
+    #[arg(required = true, value_name = "RECORDING")]
+    pub recordings: Vec<PathBuf>,
 }
 
 /// `wasmount inspect`.

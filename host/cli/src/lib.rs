@@ -34,6 +34,7 @@ pub mod report;
 pub mod rollback;
 pub mod stage;
 pub mod strand;
+pub mod test;
 pub mod time;
 pub mod uninstall;
 pub mod usage;
@@ -49,6 +50,7 @@ use output::Output;
 pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
     match &arguments.command {
         Command::Build(arguments) => build::run(arguments, output),
+        Command::Test(arguments) => test::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Install(arguments) => install::run(arguments, output),
         Command::Uninstall(arguments) => uninstall::run(arguments, output),

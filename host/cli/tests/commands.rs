@@ -123,6 +123,10 @@ fn what_is_said_of_failures() -> Result<()> {
             "reading no.wasm: No such file or directory (os error 2)".to_owned(),
         ),
         (
+            &["test", "no.wasm", "calls.toml"],
+            "reading no.wasm: No such file or directory (os error 2)".to_owned(),
+        ),
+        (
             &["list", "--plugin-dir", "no"],
             "plugin directory no cannot be used: No such file or directory (os error 2)".to_owned(),
         ),
@@ -228,7 +232,9 @@ fn shells_are_told_every_command() -> Result<()> {
     for shell in ["bash", "zsh", "fish"] {
         let output = wasmount(desk.path(), &["completions", shell])?;
         let script = String::from_utf8(output.stdout)?;
-        for word in ["install", "rollback", "doctor", "recover", "--plugin-dir"] {
+        for word in
+            ["test", "install", "rollback", "doctor", "recover", "--plugin-dir"]
+        {
             // fish leaves the hyphens of long options out.
             assert!(script.contains(word.trim_start_matches('-')), "{shell}: {word}");
         }
