@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use wasmount_core::call::{DriverName, NodeName, Operation};
 use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
+use wasmount_pack::manifest::Name;
 
-use crate::{layout, time};
+use crate::{layout, new, time};
 
 /// Builds, installs and examines wasmount drivers
 #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a crate to write a driver in
+    New(New),
     /// Build a driver's crate into a component
     Build(Build),
     /// Play calls on record with a component, without a node and without root
@@ -53,6 +56,17 @@ pub enum Command {
     Recover(Recover),
     /// Print what a shell needs to complete the arguments of this program
     Completions(Completions),
+}
+
+/// `wasmount new`.
+#[derive(Debug, Args)]
+pub struct New {
+    /// The driver's name, and that of the directory to make: 1 to 63 of a-z, 0-9 and -
+    #[arg(value_name = "NAME", value_parser = crate_name)]
+    pub name: Name,
+    /// Where wasmount-guest-sdk is: `guest-sdk` in a clone of wasmount, until it is published
+    #[arg(long, value_name = "DIR")]
+    pub sdk: PathBuf,
 }
 
 /// `wasmount build`.
@@ -322,6 +336,14 @@ fn driver_name(text: &str) -> Result<DriverName, String> {
     match driver.name() {
         layout::CURRENT => Err("a driver's directory has another use for that name".to_owned()),
         _ => Ok(driver),
+    }
+}
+
+fn crate_name(text: &str) -> Result<Name, String> {
+    let name: Name = text.parse().map_err(|error: wasmount_pack::Error| error.to_string())?;
+    match new::refusal(&name) {
+        Some(refusal) => Err(refusal.to_owned()),
+        None => Ok(name),
     }
 }
 

@@ -26,6 +26,7 @@ pub mod layout;
 pub mod leftovers;
 pub mod list;
 pub mod log;
+pub mod new;
 pub mod output;
 pub mod receipt;
 pub mod recover;
@@ -49,6 +50,7 @@ use output::Output;
 /// Does what the arguments say.
 pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
     match &arguments.command {
+        Command::New(arguments) => new::run(arguments, output),
         Command::Build(arguments) => build::run(arguments, output),
         Command::Test(arguments) => test::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),

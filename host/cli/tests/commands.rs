@@ -233,7 +233,7 @@ fn shells_are_told_every_command() -> Result<()> {
         let output = wasmount(desk.path(), &["completions", shell])?;
         let script = String::from_utf8(output.stdout)?;
         for word in
-            ["test", "install", "rollback", "doctor", "recover", "--plugin-dir"]
+            ["new", "--sdk", "test", "install", "rollback", "doctor", "recover", "--plugin-dir"]
         {
             // fish leaves the hyphens of long options out.
             assert!(script.contains(word.trim_start_matches('-')), "{shell}: {word}");

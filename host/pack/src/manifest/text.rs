@@ -1,11 +1,12 @@
 //! The texts of a manifest, each checked where it is read, so that an error points at it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::error::deceives;
+use crate::error::{Error, deceives};
 
 /// A text that only a check makes.
 macro_rules! texts {
@@ -29,10 +30,17 @@ macro_rules! texts {
             }
         }
 
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                if $check(text) { Ok(Self(text.to_owned())) } else { Err(Error::new($rule)) }
+            }
+        }
+
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                if $check(&text) { Ok(Self(text)) } else { Err(D::Error::custom($rule)) }
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
             }
         }
     )+ };
