@@ -2,9 +2,10 @@
 //! one node at a time has it.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::process::Command;
 
-use wasmount_tests::{LOOP_IMAGE_GRANTS, Node, UID, options};
+use wasmount_tests::{LOOP_IMAGE_GRANTS, Node, UID, options, options_as, until};
 
 #[test]
 fn a_second_volume_that_names_the_same_image_is_refused() {
@@ -139,6 +140,62 @@ fn what_is_not_proven_blank_is_never_formatted() {
         driver.call(&["unmountdevice", &driver.device_dir(name)]).success();
         driver.call(&["detach", name, "node-1"]).success();
         assert!(fs::read(&path).expect("readable") == before, "{name} was changed");
+    }
+    node.is_clean();
+}
+
+/// Blank as they are, these are not the volume's to format.
+#[test]
+fn what_somebody_else_has_is_never_formatted() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    let image = node.image("vol.img", 64 << 20);
+    let json = options("vol", "rw", &[("image", "vol.img")]);
+    let device_dir = driver.device_dir("vol");
+    driver.call(&["attach", &json, "node-1"]).success();
+
+    // Somebody else's loop device has it, mounted nowhere.
+    let losetup = Command::new("losetup").args(["--find", "--show"]).arg(&image).output();
+    let theirs = String::from_utf8(losetup.expect("losetup").stdout).expect("a device");
+    driver.call(&["mountdevice", &device_dir, "", &json]).fails_with("image-in-use");
+    let detached = Command::new("losetup").args(["--detach", theirs.trim()]).status();
+    assert!(detached.expect("losetup").success());
+    until("it is gone", || node.loops().is_empty().then_some(()));
+
+    // The volume's own device, which a program or a mapping has claimed.
+    driver.call(&["waitforattach", "", &json]).success();
+    let device = node.loops().pop().expect("a loop device");
+    let claimed = fs::OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&device);
+    let claimed = claimed.expect("nobody has it");
+    driver.call(&["mountdevice", &device_dir, "", &json]).fails_with("in-use");
+    drop(claimed);
+
+    assert_eq!(fs::metadata(&image).expect("an image").blocks(), 0, "something was written");
+    driver.call(&["mountdevice", &device_dir, "", &json]).success();
+    driver.call(&["unmountdevice", &device_dir]).success();
+    driver.call(&["detach", "vol", "node-1"]).success();
+    node.is_clean();
+}
+
+#[test]
+fn what_is_empty_or_too_small_is_left_alone() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    let least = [("ext4", 1 << 20), ("xfs", 300 << 20), ("btrfs", 256 << 20)];
+    for (fs_type, least) in least {
+        for size in [0, 512, least - 512] {
+            let image = node.image("vol.img", size);
+            let json = options_as(fs_type, "vol", "rw", &[("image", "vol.img")]);
+            driver.call(&["attach", &json, "node-1"]).success();
+            let mounted = driver.call(&["mountdevice", &driver.device_dir("vol"), "", &json]);
+            let message = mounted.fails_with("too-small");
+            assert!(message.contains(&format!("has {size} bytes")), "{fs_type}: {message}");
+            driver.call(&["unmountdevice", &driver.device_dir("vol")]).success();
+            driver.call(&["detach", "vol", "node-1"]).success();
+            let found = fs::metadata(&image).expect("an image");
+            assert_eq!((found.len(), found.blocks()), (size, 0), "{fs_type}");
+            fs::remove_file(image).expect("removed");
+        }
     }
     node.is_clean();
 }

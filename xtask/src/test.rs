@@ -24,6 +24,20 @@ const CRASH_DRIVER: &str = "WASMOUNT_CRASH_DRIVER";
 /// What tests run besides what is built here.
 const TOOLS: &[Program] = &[Program("losetup", "mount"), Program("jq", "jq")];
 
+/// What makes the contents that are never to be overwritten, each by the tool that people use. The
+/// tools of MD and LVM2 are not among them: they bring services along and look at all disks.
+const FOREIGN_TOOLS: &[Program] = &[
+    Program("mkfs.minix", "util-linux"),
+    Program("mkswap", "util-linux"),
+    Program("sfdisk", "fdisk"),
+    Program("mkfs.vfat", "dosfstools"),
+    Program("mkfs.ntfs", "ntfs-3g"),
+    Program("mkfs.f2fs", "f2fs-tools"),
+    Program("cryptsetup", "cryptsetup-bin"),
+    Program("mksquashfs", "squashfs-tools"),
+    Program("genisoimage", "genisoimage"),
+];
+
 /// The command. Arguments but `--vm` go to `cargo test` as they are.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (vm, arguments) = match arguments {
@@ -34,6 +48,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         packages::ensure(packages::EXT4_TOOLS, "testing as root")?;
         packages::ensure(packages::OTHER_TOOLS, "testing as root")?;
         packages::ensure(TOOLS, "testing as root")?;
+        packages::ensure(FOREIGN_TOOLS, "testing as root")?;
     }
     let workspace = Workspace::discover()?;
     // First, since the shipped driver is then what is left where cargo puts both.

@@ -173,6 +173,17 @@ pub(super) fn loop_of(image: &Rc<ImageFile>, access: Access) -> Rc<Device> {
     Rc::new(attach(Granted::for_test(wanted)).unwrap())
 }
 
+/// Whether a tool is there whose work a test looks at. `cargo xtask test` installs all of them as
+/// root on Debian; where it cannot, a test says what it leaves out, and under CI it fails.
+pub(super) fn has_tool(program: &str) -> bool {
+    let is_there = Path::new(program).exists();
+    if !is_there {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI needs {program}");
+        let _ = writeln!(std::io::stderr(), "skipped: {program} is not here");
+    }
+    is_there
+}
+
 /// Runs a program that the test needs; it has to succeed.
 pub(super) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();

@@ -7,8 +7,9 @@ use wasmount_guest_sdk::{
     Access, Error, MountTarget, Result, devices, filesystems, images, secrets, state,
 };
 
-/// Makes the call of this name.
+/// Makes the call of this name. After a `=` it is told which filesystem is meant.
 pub(crate) fn make(name: &str, target: Option<&MountTarget>) -> Result {
+    let (name, fs_type) = name.split_once('=').unwrap_or((name, "ext4"));
     let target = || target.ok_or_else(|| Error::internal("told", "no target in this operation"));
     match name {
         "state.get" => state::get("key").map(drop),
@@ -33,16 +34,16 @@ pub(crate) fn make(name: &str, target: Option<&MountTarget>) -> Result {
         "image.attach" => images::open("image.img")?.attach(Access::ReadWrite).map(drop),
         "filesystems.format" => {
             let device = images::open("image.img")?.attach(Access::ReadWrite)?;
-            filesystems::format(&device, "ext4", &[])
+            filesystems::format(&device, fs_type, &[])
         }
         "filesystems.check" => {
             let device = images::open("image.img")?.attach(Access::ReadWrite)?;
-            filesystems::check(&device, "ext4").map(drop)
+            filesystems::check(&device, fs_type).map(drop)
         }
         "filesystems.grow" => filesystems::grow(target()?).map(drop),
         "mounts-block.mount" => {
             let device = images::open("image.img")?.attach(Access::ReadWrite)?;
-            block::mount(&device, "ext4", Access::ReadWrite, &[]).map(drop)
+            block::mount(&device, fs_type, Access::ReadWrite, &[]).map(drop)
         }
         "mounts-bind.staged" => bind::staged(Access::ReadWrite).map(drop),
         "mounts-tmpfs.create" => Tmpfs::create(1 << 20, 0o755, None).map(drop),
