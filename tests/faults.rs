@@ -1,13 +1,14 @@
 //! A disk that fails while it is looked at, made a filesystem, checked, mounted or grown: the
 //! call says so, and what is on the disk is what it was, or what an interrupted format leaves.
+//! Whatever the filesystem is, as soon as the disk works again everything is there.
 //!
 //! These run in the virtual machine of `cargo xtask test --vm`, whose disk is theirs.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
-use wasmount_tests::machine::{Faulty, MIB, Part};
-use wasmount_tests::{Driver, Node, UID, is_mount_point, options};
+use wasmount_tests::machine::{self, Faulty, MIB, Part};
+use wasmount_tests::{Answer, Driver, FILESYSTEMS, Node, UID, is_mount_point, options_as};
 
 const GRANTS: &str = r#"
 version = 1
@@ -19,170 +20,227 @@ id = "faulty"
 verify = { attribute = "dm/name", value = "{id}" }
 
 [filesystems]
-types = ["ext4"]
+types = ["ext4", "xfs", "btrfs"]
 format = true
 check = true
 grow = true
 
 [mounts.block]
-filesystems = ["ext4"]
+filesystems = ["ext4", "xfs", "btrfs"]
 
 [mounts.bind]
 "#;
 
-/// A node whose driver is to use the disk.
-struct Bench {
-    node: Node,
+/// What holds nothing but the filesystem's own at both ends, so that all in between can be broken
+/// and it is still seen what is there.
+const EDGE: u64 = 2 * MIB;
+
+/// A volume on a disk that can fail, with a filesystem of one type.
+struct Volume<'a> {
+    driver: &'a Driver<'a>,
     disk: Faulty,
+    fs_type: &'static str,
+    /// The disk's size, in bytes.
+    size: u64,
 }
 
-impl Bench {
-    /// With a disk of that many MiB, blank.
-    fn new(size: u64) -> Option<Self> {
-        let disk = Faulty::blank(size * MIB)?;
-        Some(Self { node: Node::new()?, disk })
+/// Does the same with each filesystem, each time on a blank disk of the size that it needs.
+fn with_each(test: impl Fn(&Volume<'_>)) {
+    if !machine::is_here() {
+        return;
+    }
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("disk", GRANTS);
+    for (fs_type, size) in FILESYSTEMS {
+        test(&Volume { driver: &driver, disk: Faulty::blank(size), fs_type, size });
+        node.is_clean();
+    }
+}
+
+impl Volume<'_> {
+    fn json(&self, access: &str) -> String {
+        options_as(self.fs_type, self.name(), access, &[("id", "faulty")])
     }
 
-    fn driver(&self) -> Driver<'_> {
-        self.node.install("disk", GRANTS)
+    fn name(&self) -> &str {
+        self.fs_type
     }
-}
 
-fn json(access: &str) -> String {
-    options("pv-1", access, &[("id", "faulty")])
-}
+    fn directory(&self) -> String {
+        self.driver.device_dir(self.name())
+    }
 
-fn mount_device(driver: &Driver<'_>) -> wasmount_tests::Answer {
-    driver.call(&["mountdevice", &driver.device_dir("pv-1"), "", &json("rw")])
-}
+    fn file(&self) -> PathBuf {
+        Path::new(&self.directory()).join("file")
+    }
 
-fn unmount_device(driver: &Driver<'_>) {
-    driver.call(&["unmountdevice", &driver.device_dir("pv-1")]).success();
-}
+    fn mount(&self, access: &str) -> Answer {
+        self.driver.call(&["mountdevice", &self.directory(), "", &self.json(access)])
+    }
 
-/// Has the driver make a filesystem and put a file there, and takes all down again.
-fn with_a_file(driver: &Driver<'_>) {
-    mount_device(driver).success();
-    fs::write(Path::new(&driver.device_dir("pv-1")).join("file"), "kept").expect("a file");
-    unmount_device(driver);
-}
+    /// Asserts that it cannot be mounted, and why.
+    fn is_not_mounted(&self, access: &str, why: &[&str]) {
+        let message = self.mount(access).failure();
+        assert!(why.iter().any(|why| message.contains(why)), "{}: {message}", self.fs_type);
+        assert!(!is_mount_point(&self.directory()), "{}", self.fs_type);
+    }
 
-fn the_file_is_there(driver: &Driver<'_>) {
-    mount_device(driver).success();
-    let file = fs::read_to_string(Path::new(&driver.device_dir("pv-1")).join("file"));
-    assert_eq!(file.expect("the file"), "kept");
-    unmount_device(driver);
+    /// The same, and nothing on the disk changes.
+    fn is_left_alone(&self, access: &str, why: &[&str]) {
+        let before = self.disk.digest();
+        self.is_not_mounted(access, why);
+        assert_eq!(self.disk.digest(), before, "{}: the disk has changed", self.fs_type);
+    }
+
+    fn unmount(&self) {
+        self.driver.call(&["unmountdevice", &self.directory()]).success();
+    }
+
+    /// Has the driver make a filesystem and puts a file there, safely; it stays mounted.
+    fn with_a_file(&self) {
+        self.mount("rw").success();
+        fs::write(self.file(), "kept").expect("a file");
+        for path in [self.file(), self.directory().into()] {
+            File::open(path).and_then(|file| file.sync_all()).expect("synced");
+        }
+    }
+
+    /// Asserts that it can be mounted and has the file. How large the filesystem is, in bytes.
+    fn has_the_file(&self) -> u64 {
+        self.mount("rw").success();
+        assert_eq!(fs::read_to_string(self.file()).expect("the file"), "kept", "{}", self.fs_type);
+        let room = rustix::fs::statvfs(self.directory()).expect("a filesystem");
+        self.unmount();
+        assert!(self.disk.is_sound(self.fs_type), "{}", self.fs_type);
+        room.f_blocks * room.f_frsize
+    }
+
+    /// kubelet's call after the disk has become larger.
+    fn expand(&self, size: u64) -> Answer {
+        let size = size.to_string();
+        let args = ["expandfs", &self.json("rw"), "", &self.directory(), &size, &size];
+        self.driver.call(&args)
+    }
 }
 
 #[test]
 fn what_cannot_be_read_is_never_blank() {
-    let Some(bench) = Bench::new(64) else { return };
-    let driver = bench.driver();
-    for place in [0, 2 * MIB, 62 * MIB, 64 * MIB - 4096] {
-        bench.disk.becomes(&[Part::Broken { at: place, length: 4096 }]);
-        let message = mount_device(&driver).fails_with("unreadable");
-        assert!(message.contains("nobody knows what is on it"), "{message}");
-        bench.disk.becomes(&[]);
-        assert!(bench.disk.is_zero(), "unreadable at {place}");
-    }
-    bench.node.is_clean();
-    mount_device(&driver).success();
-    unmount_device(&driver);
+    with_each(|volume| {
+        // Also the middle of a large disk is looked at.
+        for (size, place) in [
+            (volume.size, 0),
+            (volume.size, EDGE),
+            (volume.size, volume.size - EDGE),
+            (volume.size, volume.size - 4096),
+            (3 * 1024 * MIB, 1024 * MIB),
+        ] {
+            volume.disk.resize(size, &[Part::Broken { at: place, length: 4096 }]);
+            let message = volume.mount("rw").fails_with("unreadable");
+            assert!(message.contains("nobody knows what is on it"), "{message}");
+            volume.disk.resize(volume.size, &[]);
+            assert!(volume.disk.is_zero(), "unreadable at {place}");
+        }
+        volume.mount("rw").success();
+        volume.unmount();
+    });
+}
+
+/// A format that comes upon this part of the disk, which cannot be written, from a share of its
+/// size to another, in percent.
+fn is_repeated_after_failing(from: u64, to: u64) {
+    with_each(|volume| {
+        let (disk, part) = (&volume.disk, volume.size / 100 / 4096 * 4096);
+        disk.becomes(&[Part::WritesFail { at: from * part, length: (to - from) * part }]);
+        let message = volume.mount("rw").fails_with("tool-failed");
+        assert!(message.contains(&format!("mkfs.{}", volume.fs_type)), "{message}");
+        assert!(!is_mount_point(&volume.directory()));
+        let record = volume.driver.record(volume.name()).expect("a record");
+        assert!(!record["formatting"].is_null(), "{record}");
+        assert_eq!(disk.is_zero(), from == 0, "{}: from {from} % on", volume.fs_type);
+        disk.becomes(&[]);
+        volume.with_a_file();
+        volume.unmount();
+        volume.has_the_file();
+    });
 }
 
 #[test]
-fn a_format_that_fails_is_repeated_under_its_record() {
-    let Some(bench) = Bench::new(64) else { return };
-    let driver = bench.driver();
-    bench.disk.becomes(&[Part::WritesFail]);
-    let message = mount_device(&driver).fails_with("tool-failed");
-    assert!(message.contains("mkfs.ext4"), "{message}");
-    bench.node.is_clean();
-    let key = fs::read_dir(bench.node.path("data/example.com~disk/volumes")).expect("records");
-    let record = key.flatten().next().expect("a record");
-    let record = fs::read_to_string(record.path()).expect("readable");
-    assert!(record.contains("\"formatting\""), "{record}");
-    bench.disk.becomes(&[]);
-    with_a_file(&driver);
-    the_file_is_there(&driver);
+fn a_format_that_writes_nothing_is_repeated_under_its_record() {
+    is_repeated_after_failing(0, 100);
 }
 
 #[test]
-fn a_check_that_fails_changes_nothing() {
-    let Some(bench) = Bench::new(64) else { return };
-    let driver = bench.driver();
-    with_a_file(&driver);
-    // As a power cut leaves it: the check has a journal to replay, and cannot.
-    mount_device(&driver).success();
-    fs::write(Path::new(&driver.device_dir("pv-1")).join("more"), "of it").expect("a file");
-    bench.disk.sync();
-    bench.disk.becomes(&[Part::Broken { at: 0, length: 64 * MIB }]);
-    unmount_device(&driver);
-    bench.disk.becomes(&[Part::WritesFail]);
-    let before = bench.disk.contents();
-    let message = mount_device(&driver).failure();
-    assert!(message.contains("e2fsck"), "{message}");
-    assert!(!is_mount_point(&driver.device_dir("pv-1")));
-    bench.disk.becomes(&[]);
-    assert!(bench.disk.contents() == before, "the disk has changed");
-    the_file_is_there(&driver);
+fn a_format_that_leaves_half_a_filesystem_is_repeated_under_its_record() {
+    is_repeated_after_failing(25, 75);
+}
+
+/// What a power cut leaves is to be made good by the check or by the mount, and neither can write.
+#[test]
+fn what_cannot_be_repaired_stays_as_it_was() {
+    with_each(|volume| {
+        volume.with_a_file();
+        volume.disk.becomes(&[Part::Broken { at: 0, length: volume.size }]);
+        volume.unmount();
+        volume.disk.becomes(&[Part::WritesFail { at: 0, length: volume.size }]);
+        volume.is_left_alone("rw", &["e2fsck", "mounting /dev/"]);
+        volume.disk.becomes(&[]);
+        volume.has_the_file();
+    });
 }
 
 #[test]
 fn a_mount_that_fails_says_what_the_kernel_says() {
-    let Some(bench) = Bench::new(64) else { return };
-    let driver = bench.driver();
-    with_a_file(&driver);
-    let journal = bench.disk.journal();
-    bench.disk.becomes(&[Part::Broken { at: journal, length: 4096 }]);
-    bench.disk.read_only(true);
-    let device = driver.device_dir("pv-1");
-    let message = driver.call(&["mountdevice", &device, "", &json("ro")]).failure();
-    assert!(message.contains("mounting /dev/"), "{message}");
-    assert!(!is_mount_point(&device));
-    bench.disk.read_only(false);
-    bench.disk.becomes(&[]);
-    the_file_is_there(&driver);
+    with_each(|volume| {
+        volume.with_a_file();
+        volume.unmount();
+        // The superblock.
+        volume.disk.becomes(&[Part::Broken { at: 0, length: 128 * 1024 }]);
+        volume.is_left_alone("rw", &["nobody knows what is on it"]);
+        // All but the superblock; the log that a read-only mount must not replay is looked at first.
+        volume.disk.becomes(&[Part::Broken { at: EDGE, length: volume.size - 2 * EDGE }]);
+        volume.disk.read_only(true);
+        volume.is_left_alone("ro", &["mounting /dev/", "nobody knows what is on it"]);
+        volume.disk.read_only(false);
+        // ext4's own note of the trouble, in its superblock, is all that may be written.
+        volume.is_not_mounted("rw", &["e2fsck", "mounting /dev/"]);
+        volume.disk.becomes(&[]);
+        volume.has_the_file();
+    });
 }
 
 #[test]
 fn growth_that_fails_leaves_a_sound_filesystem() {
-    let Some(bench) = Bench::new(64) else { return };
-    let driver = bench.driver();
-    with_a_file(&driver);
-    mount_device(&driver).success();
-    let pod = driver.pod_dir(UID, "pv-1");
-    driver.call(&["mount", &pod, &json("rw")]).success();
-    bench.disk.resize(256 * MIB, &[Part::WritesFail]);
-    let device = driver.device_dir("pv-1");
-    let size = (256 * MIB).to_string();
-    let args = ["expandfs", &json("rw"), "", &device, &size, &size];
-    let message = driver.call(&args).failure();
-    assert!(message.contains("growing the filesystem"), "{message}");
-    bench.disk.becomes(&[]);
-    driver.call(&["unmount", &pod]).success();
-    unmount_device(&driver);
-    // Set up again it is checked, and grown at last.
-    the_file_is_there(&driver);
-    assert_eq!(bench.disk.filesystem_size(), 256 * MIB);
-    assert!(bench.disk.is_sound());
+    with_each(|volume| {
+        volume.with_a_file();
+        let pod = volume.driver.pod_dir(UID, volume.name());
+        volume.driver.call(&["mount", &pod, &volume.json("rw")]).success();
+        let size = volume.size * 3 / 2;
+        volume.disk.resize(size, &[Part::WritesFail { at: 0, length: size }]);
+        let message = volume.expand(size).failure();
+        assert!(message.contains("growing the filesystem"), "{}: {message}", volume.fs_type);
+        volume.disk.becomes(&[]);
+        volume.driver.call(&["unmount", &pod]).success();
+        volume.unmount();
+        // Set up again it is made good, and grown at last.
+        let room = volume.has_the_file();
+        assert!(room > volume.size, "{}: {room} of {size}", volume.fs_type);
+    });
 }
 
 /// Where the kernel grows what is mounted, kubelet's call is enough.
 #[test]
 fn a_mounted_filesystem_grows_with_its_disk() {
-    let Some(bench) = Bench::new(64) else { return };
-    let driver = bench.driver();
-    with_a_file(&driver);
-    mount_device(&driver).success();
-    bench.disk.resize(128 * MIB, &[]);
-    let device = driver.device_dir("pv-1");
-    let size = (128 * MIB).to_string();
-    for _ in 0..2 {
-        driver.call(&["expandfs", &json("rw"), "", &device, &size, &size]).success();
-    }
-    unmount_device(&driver);
-    assert_eq!(bench.disk.filesystem_size(), 128 * MIB);
-    the_file_is_there(&driver);
-    assert!(bench.disk.is_sound());
+    with_each(|volume| {
+        volume.with_a_file();
+        let size = volume.size * 3 / 2;
+        volume.disk.resize(size, &[]);
+        for _ in 0..2 {
+            volume.expand(size).success();
+        }
+        let room = rustix::fs::statvfs(volume.directory()).expect("a filesystem");
+        let room = room.f_blocks * room.f_frsize;
+        assert!(room > volume.size, "{}: {room} of {size}", volume.fs_type);
+        volume.unmount();
+        assert!(volume.has_the_file() > volume.size, "{}", volume.fs_type);
+    });
 }

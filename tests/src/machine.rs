@@ -3,14 +3,20 @@
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::process::{Command, Stdio};
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 /// A mebibyte.
 pub const MIB: u64 = 1 << 20;
 
 const DISK: &str = "/dev/vda";
+/// How large it is, in bytes. Beyond it a larger [`Faulty`] is zeroes.
+const REAL: u64 = 512 * MIB;
 const SECTOR: u64 = 512;
+/// What stands between the disk and whoever uses it.
+const MAPPING: &str = "/dev/mapper/faulty";
 
 /// The disk, behind a mapping that can be told to fail.
 #[derive(Debug)]
@@ -28,8 +34,13 @@ pub enum Part {
         /// How long it is.
         length: u64,
     },
-    /// All of it can be read and not written.
-    WritesFail,
+    /// This part can be read and not written. In bytes.
+    WritesFail {
+        /// Where it begins.
+        at: u64,
+        /// How long it is.
+        length: u64,
+    },
 }
 
 /// Whether this is the machine, where nothing on the disk is anybody's. The kernel of no other
@@ -45,20 +56,21 @@ pub fn is_here() -> bool {
 }
 
 impl Faulty {
-    /// A disk of that many bytes, all zero; none outside the machine.
-    pub fn blank(size: u64) -> Option<Self> {
-        if !is_here() {
-            return None;
-        }
-        let mut disk = OpenOptions::new().write(true).open(DISK).expect("the machine's disk");
-        let zeroes = vec![0; MIB as usize];
-        for _ in 0..512 {
-            disk.write_all(&zeroes).expect("written");
-        }
-        disk.sync_all().expect("written");
+    /// The machine's disk, as one of that many bytes, all zero.
+    pub fn blank(size: u64) -> Self {
+        assert!(is_here(), "whoever's disk this is");
         let faulty = Self { size: size.into() };
+        faulty.wipe();
         dmsetup(&["create", "faulty", "--table", &faulty.table(&[])]);
-        Some(faulty)
+        faulty
+    }
+
+    /// Makes all of it zero.
+    pub fn wipe(&self) {
+        let disk = OpenOptions::new().write(true).open(DISK).expect("the machine's disk");
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        fallocate(&disk, flags, 0, REAL).expect("written");
+        sync();
     }
 
     /// Changes the disk under whoever uses it.
@@ -78,56 +90,46 @@ impl Faulty {
     /// Whether the kernel lets nobody write.
     pub fn read_only(&self, is: bool) {
         let flag = if is { "--setro" } else { "--setrw" };
-        run(Command::new("blockdev").args([flag, "/dev/mapper/faulty"]));
+        run(Command::new("blockdev").args([flag, MAPPING]));
     }
 
-    /// What is really there.
-    pub fn contents(&self) -> Vec<u8> {
-        self.sync();
-        let mut contents = Vec::new();
+    /// All bytes that are not zero, told by a few.
+    pub fn digest(&self) -> u64 {
+        sync();
         let disk = File::open(DISK).expect("the machine's disk");
-        disk.take(self.size.get()).read_to_end(&mut contents).expect("readable");
-        contents
+        let (mut buffer, zeroes) = (vec![0; MIB as usize], vec![0; MIB as usize]);
+        let mut digest = 0_u64;
+        for at in (0..self.size.get().min(REAL)).step_by(MIB as usize) {
+            disk.read_exact_at(&mut buffer, at).expect("readable");
+            if buffer == zeroes {
+                continue;
+            }
+            for (place, word) in buffer.chunks_exact(8).enumerate() {
+                let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+                if word != 0 {
+                    digest = digest.rotate_left(7) ^ word ^ (at + place as u64);
+                }
+            }
+        }
+        digest
     }
 
     /// Whether nothing was ever written.
     pub fn is_zero(&self) -> bool {
-        self.contents().iter().all(|byte| *byte == 0)
+        self.digest() == 0
     }
 
-    /// Has the kernel write what it can, and read the disk anew: it keeps what was read of the disk
-    /// apart from what was read through the mapping.
-    pub fn sync(&self) {
-        rustix::fs::sync();
-        std::fs::write("/proc/sys/vm/drop_caches", "3").expect("procfs");
-    }
-
-    /// Where the ext4 journal's first block is, in bytes.
-    pub fn journal(&self) -> u64 {
-        self.sync();
-        let text = run(Command::new("debugfs").args(["-R", "blocks <8>", DISK]));
-        let first = text.split_whitespace().next().expect("a journal");
-        first.parse::<u64>().expect("a number") * self.superblock("Block size")
-    }
-
-    /// How long the ext4 filesystem is, in bytes.
-    pub fn filesystem_size(&self) -> u64 {
-        self.superblock("Block count") * self.superblock("Block size")
-    }
-
-    /// Whether e2fsck finds no fault, changing nothing.
-    pub fn is_sound(&self) -> bool {
-        self.sync();
-        let check = Command::new("e2fsck").args(["-f", "-n", DISK]).output().expect("e2fsck");
-        check.status.success()
-    }
-
-    fn superblock(&self, field: &str) -> u64 {
-        self.sync();
-        let text = run(Command::new("debugfs").args(["-R", "show_super_stats -h", DISK]));
-        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-        let value = lines.find(|(name, _)| *name == field).expect("a field").1;
-        value.trim().parse().expect("a number")
+    /// Whether the filesystem's own checker finds no fault, changing nothing.
+    pub fn is_sound(&self, fs_type: &str) -> bool {
+        sync();
+        let check: &[&str] = match fs_type {
+            "ext4" => &["e2fsck", "-f", "-n"],
+            "xfs" => &["xfs_repair", "-n"],
+            _ => &["btrfs", "check", "--readonly"],
+        };
+        // Through the mapping: the disk may be larger than what the filesystem knows.
+        let check = Command::new(check[0]).args(&check[1..]).arg(MAPPING).output();
+        check.expect("a program of the machine").status.success()
     }
 
     /// A table of the device mapper: start, length, what it is, all in sectors.
@@ -135,25 +137,29 @@ impl Faulty {
         let end = self.size.get() / SECTOR;
         let mut lines = Vec::new();
         let mut at = 0;
-        let linear = |from: u64, to: u64, lines: &mut Vec<String>| {
-            if from < to {
-                lines.push(format!("{from} {} linear {DISK} {from}", to - from));
+        let works = |from: u64, to: u64, lines: &mut Vec<String>| {
+            let real = to.min(REAL / SECTOR);
+            if from < real {
+                lines.push(format!("{from} {} linear {DISK} {from}", real - from));
+            }
+            let zeroes = from.max(real);
+            if zeroes < to {
+                lines.push(format!("{zeroes} {} zero", to - zeroes));
             }
         };
         for part in parts {
-            match part {
-                Part::WritesFail => {
-                    return format!("0 {end} flakey {DISK} 0 0 1 1 error_writes");
+            let (Part::Broken { at: from, length } | Part::WritesFail { at: from, length }) = part;
+            let (from, length) = (from / SECTOR, length / SECTOR);
+            works(at, from, &mut lines);
+            lines.push(match part {
+                Part::Broken { .. } => format!("{from} {length} error"),
+                Part::WritesFail { .. } => {
+                    format!("{from} {length} flakey {DISK} {from} 0 1 1 error_writes")
                 }
-                Part::Broken { at: from, length } => {
-                    let (from, length) = (from / SECTOR, length / SECTOR);
-                    linear(at, from, &mut lines);
-                    lines.push(format!("{from} {length} error"));
-                    at = from + length;
-                }
-            }
+            });
+            at = from + length;
         }
-        linear(at, end, &mut lines);
+        works(at, end, &mut lines);
         lines.join("\n")
     }
 }
@@ -164,15 +170,19 @@ impl Drop for Faulty {
     }
 }
 
-fn dmsetup(arguments: &[&str]) {
-    let _ = run(Command::new("dmsetup").args(arguments));
+/// Has the kernel write what it can, and read the disk anew: it keeps what was read of the disk
+/// apart from what was read through the mapping.
+fn sync() {
+    rustix::fs::sync();
+    std::fs::write("/proc/sys/vm/drop_caches", "3").expect("procfs");
 }
 
-fn run(command: &mut Command) -> String {
-    // What debugfs says would else go to a pager, which the machine does not have.
-    command.env("DEBUGFS_PAGER", "__none__");
+fn dmsetup(arguments: &[&str]) {
+    run(Command::new("dmsetup").args(arguments));
+}
+
+fn run(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().expect("a program of the machine");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {error}");
-    String::from_utf8(output.stdout).expect("text")
 }

@@ -18,10 +18,7 @@ const PROGRAMS: &[&str] = &[
     "mkfs.ext4",
     "e2fsck",
     "resize2fs",
-    "debugfs",
     "mkfs.xfs",
-    "xfs_growfs",
-    "xfs_db",
     "xfs_repair",
     "mkfs.btrfs",
     "btrfs",
@@ -43,6 +40,7 @@ const MODULES: &[&str] = &[
     "crc32c_generic",
     "dm-mod",
     "dm-flakey",
+    "dm-zero",
 ];
 
 /// The first process. What it has to tell goes to the second serial port, which needs no module.
