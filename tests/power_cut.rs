@@ -6,26 +6,37 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use serde_json::Value;
-use wasmount_tests::{LOOP_IMAGE_GRANTS, component, machine, program};
+use wasmount_tests::{FILESYSTEMS, LOOP_IMAGE_GRANTS, component, machine, program};
 
 /// Where the machine's disk is mounted: all that a node keeps.
 const NODE: &str = "/node";
 const UID: &str = "4c9a6c2e-0d5b-4f0e-9a1b-1f2e3d4c5b6a";
-const VOLUME: &str = "pv-1";
+
+/// The volume, which is called what its filesystem is.
+#[derive(Clone, Copy)]
+struct Volume {
+    name: &'static str,
+    size: u64,
+}
 
 fn main() -> ExitCode {
     // Cargo runs every test target; outside the machine there is nothing to run.
     if !machine::is_here() {
         return ExitCode::SUCCESS;
     }
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse().expect("a number"));
-    let mut next = || arguments.next().expect("what is acknowledged, and whether to end");
-    let (acknowledged, is_last): (u64, u64) = (next(), next());
-    match work(acknowledged, is_last == 1) {
+    let mut arguments = std::env::args().skip(1);
+    let mut next =
+        || arguments.next().expect("which filesystem, what is acknowledged, and whether to end");
+    let fs_type = next();
+    let mut number = || next().parse().expect("a number");
+    let (acknowledged, is_last): (u64, u64) = (number(), number());
+    let (name, size) =
+        *FILESYSTEMS.iter().find(|(name, _)| *name == fs_type).expect("a filesystem");
+    match work(Volume { name, size }, acknowledged, is_last == 1) {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             say(&format!("failed: {what}"));
@@ -40,7 +51,7 @@ fn say(line: &str) {
     port.write_all(format!("{line}\n").as_bytes()).expect("said");
 }
 
-fn work(acknowledged: u64, is_last: bool) -> Result<(), String> {
+fn work(volume: Volume, acknowledged: u64, is_last: bool) -> Result<(), String> {
     fs::create_dir_all(NODE).expect("a directory");
     run(Command::new("mount").args(["-t", "ext4", "/dev/vda", NODE]))?;
     let node = Path::new(NODE);
@@ -50,16 +61,16 @@ fn work(acknowledged: u64, is_last: bool) -> Result<(), String> {
     say("began");
     let mut number = acknowledged;
     loop {
-        up(node)?;
-        check(node, acknowledged)?;
+        volume.up()?;
+        volume.check(acknowledged)?;
         for _ in 0..3 {
             number += 1;
-            write(node, number)?;
+            volume.write(number)?;
             say(&format!("ack {number}"));
         }
-        down(node)?;
+        volume.down()?;
         if is_last {
-            return formatted_once(node);
+            return volume.formatted_once();
         }
     }
 }
@@ -81,84 +92,97 @@ fn install(node: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn options() -> String {
-    let user = [("create", "true"), ("size", "64Mi")];
-    wasmount_tests::options(VOLUME, "rw", &user)
-}
-
-fn device_directory(node: &Path) -> String {
-    let below = "kubelet/plugins/kubernetes.io/flexvolume/example.com/loop-image/mounts";
-    made(node.join(below).join(VOLUME))
-}
-
-fn pod_directory(node: &Path) -> String {
-    made(node.join(format!("kubelet/pods/{UID}/volumes/example.com~loop-image/{VOLUME}")))
-}
-
-fn made(path: std::path::PathBuf) -> String {
+fn made(path: PathBuf) -> String {
     fs::create_dir_all(&path).expect("a directory");
     path.display().to_string()
 }
 
-/// kubelet's calls up to the pod's mount.
-fn up(node: &Path) -> Result<(), String> {
-    let token = call(&["attach", &options(), "node-1"])?["device"].clone();
-    let token = token.as_str().ok_or("attach names no device")?.to_owned();
-    let device = call(&["waitforattach", &token, &options()])?["device"].clone();
-    let device = device.as_str().ok_or("waitforattach names no device")?.to_owned();
-    call(&["mountdevice", &device_directory(node), &device, &options()])?;
-    call(&["mount", &pod_directory(node), &options()])?;
-    Ok(())
-}
-
-/// And all the way back.
-fn down(node: &Path) -> Result<(), String> {
-    call(&["unmount", &pod_directory(node)])?;
-    call(&["unmountdevice", &device_directory(node)])?;
-    call(&["detach", VOLUME, "node-1"])?;
-    Ok(())
-}
-
-/// One write, on disk when this returns.
-fn write(node: &Path, number: u64) -> Result<(), String> {
-    let pod = pod_directory(node);
-    let path = Path::new(&pod).join(number.to_string());
-    let written = File::create(&path).and_then(|mut file| {
-        file.write_all(number.to_string().as_bytes())?;
-        file.sync_all()
-    });
-    written
-        .and_then(|()| File::open(&pod)?.sync_all())
-        .map_err(|error| format!("{number}: {error}"))
-}
-
-/// Every write that the outside knows of is there.
-fn check(node: &Path, acknowledged: u64) -> Result<(), String> {
-    let pod = pod_directory(node);
-    for number in 1..=acknowledged {
-        let path = Path::new(&pod).join(number.to_string());
-        let found = fs::read_to_string(&path).unwrap_or_default();
-        if found != number.to_string() {
-            return Err(format!("write {number} was acknowledged and is lost ({found:?})"));
-        }
+impl Volume {
+    fn options(self) -> String {
+        let size = self.size.to_string();
+        wasmount_tests::options_as(
+            self.name,
+            self.name,
+            "rw",
+            &[("create", "true"), ("size", &size)],
+        )
     }
-    Ok(())
-}
 
-/// The audit log knows of formats by what they did, however often one was begun.
-fn formatted_once(node: &Path) -> Result<(), String> {
-    let log = fs::read_to_string(node.join("log/example.com~loop-image.jsonl"));
-    let log = log.map_err(|error| format!("no audit log: {error}"))?;
-    let formats = log.lines().filter(|line| {
-        let line: Value = serde_json::from_str(line).unwrap_or_default();
-        line["request"]["call"] == "filesystems.format"
-            && line["decision"] == "allowed"
-            && line["reason"].is_null()
-    });
-    match formats.count() {
-        // The line of a format may itself be lost with the power.
-        0 | 1 => Ok(()),
-        more => Err(format!("the volume was formatted {more} times")),
+    fn device_directory(self) -> String {
+        let below = "kubelet/plugins/kubernetes.io/flexvolume/example.com/loop-image/mounts";
+        made(Path::new(NODE).join(below).join(self.name))
+    }
+
+    fn pod_directory(self) -> String {
+        let below = format!("kubelet/pods/{UID}/volumes/example.com~loop-image/{}", self.name);
+        made(Path::new(NODE).join(below))
+    }
+
+    /// kubelet's calls up to the pod's mount.
+    fn up(self) -> Result<(), String> {
+        let options = self.options();
+        let token = call(&["attach", &options, "node-1"])?["device"].clone();
+        let token = token.as_str().ok_or("attach names no device")?.to_owned();
+        let device = call(&["waitforattach", &token, &options])?["device"].clone();
+        let device = device.as_str().ok_or("waitforattach names no device")?.to_owned();
+        call(&["mountdevice", &self.device_directory(), &device, &options])?;
+        call(&["mount", &self.pod_directory(), &options])?;
+        Ok(())
+    }
+
+    /// And all the way back.
+    fn down(self) -> Result<(), String> {
+        call(&["unmount", &self.pod_directory()])?;
+        call(&["unmountdevice", &self.device_directory()])?;
+        call(&["detach", self.name, "node-1"])?;
+        Ok(())
+    }
+
+    /// One write, on disk when this returns.
+    fn write(self, number: u64) -> Result<(), String> {
+        let pod = self.pod_directory();
+        let path = Path::new(&pod).join(number.to_string());
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(number.to_string().as_bytes())?;
+            file.sync_all()
+        });
+        written
+            .and_then(|()| File::open(&pod)?.sync_all())
+            .map_err(|error| format!("{number}: {error}"))
+    }
+
+    /// Every write that the outside knows of is there.
+    fn check(self, acknowledged: u64) -> Result<(), String> {
+        let pod = self.pod_directory();
+        for number in 1..=acknowledged {
+            let path = Path::new(&pod).join(number.to_string());
+            let found = fs::read_to_string(&path).unwrap_or_default();
+            if found != number.to_string() {
+                return Err(format!("write {number} was acknowledged and is lost ({found:?})"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The audit log knows of formats by what they did, however often one was begun.
+    fn formatted_once(self) -> Result<(), String> {
+        let log = fs::read_to_string(Path::new(NODE).join("log/example.com~loop-image.jsonl"));
+        let log = log.map_err(|error| format!("no audit log: {error}"))?;
+        let lines: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect();
+        let calls = lines.iter().filter(|line| line["volume"] == self.name);
+        let calls: Vec<&Value> = calls.map(|line| &line["call"]).collect();
+        let formats = lines.iter().filter(|line| {
+            calls.contains(&&line["call"])
+                && line["request"]["call"] == "filesystems.format"
+                && line["decision"] == "allowed"
+                && line["reason"].is_null()
+        });
+        match formats.count() {
+            // The line of a format may itself be lost with the power.
+            0 | 1 => Ok(()),
+            more => Err(format!("the volume was formatted {more} times")),
+        }
     }
 }
 
