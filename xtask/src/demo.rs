@@ -1,8 +1,11 @@
-//! `cargo xtask demo`: kubelet's whole sequence on a real ext4 volume, call by call.
+//! `cargo xtask demo`: kubelet's whole sequence on a real ext4 volume, call by call; and then a
+//! secret.
 //!
 //! It shows one volume's life: made, written, grown, taken down, set up again and found as it
-//! was. Every call goes through the installed executable, and every answer must be one that
+//! was. What a pod's secret becomes is [`secret`]'s. Every call goes through the installed executable, and every answer must be one that
 //! kubelet can use; what the driver refuses is the tests' business.
+
+mod secret;
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -38,6 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     node.kubelet.observer = show;
     println!("Everything is in {}", node.path().display());
     play(&node)?;
+    secret::play(&workspace, &node)?;
     node.uninstall()?;
     println!("Uninstalled; no mount, loop device, process or file is left.\n");
     println!("demo: ok");
@@ -86,7 +90,7 @@ fn play(node: &Node) -> anyhow::Result<()> {
     ensure!(grown > size + (GROWN - SIZE) / 2, "the filesystem has not grown: {grown} bytes");
     println!("  note.txt is found; the filesystem has {} MiB", grown / MIB);
 
-    title("The pod ends, and the driver is removed");
+    title("The pod ends");
     take_down(node, &volume)
 }
 
@@ -116,6 +120,7 @@ fn volume() -> Volume {
         fs_type: "ext4",
         writable: true,
         user: vec![("size", "64Mi".to_string()), ("create", "true".to_string())],
+        secret: Vec::new(),
     }
 }
 

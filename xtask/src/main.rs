@@ -37,7 +37,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "demo",
         arguments: "",
-        about: "play kubelet's whole sequence on a real ext4 volume (root)",
+        about: "play kubelet's whole sequence on a real ext4 volume, and a secret's (root)",
         run: demo::run,
     },
     Command {

@@ -1,5 +1,5 @@
 //! A node of our own in a scratch directory: plugin directory, kubelet root, state and images,
-//! the loop-image driver installed, and a kubelet that calls it.
+//! the loop-image driver installed, and a kubelet that calls it. Another driver can join it.
 //!
 //! Only mounts, loop devices and processes are the machine's; nothing outside the directory is
 //! written.
@@ -47,25 +47,25 @@ impl Node {
             let made = fs::DirBuilder::new().mode(0o755).create(root.join(name));
             made.with_context(|| format!("cannot make {name}"))?;
         }
-        let grants = root.join("grants.toml");
-        fs::write(&grants, grants_for(workspace, &root.join("images"))?)?;
         let wasmount = workspace.dist().join("wasmount");
-        let mut install = Command::new(&wasmount);
-        install.arg("install").arg(workspace.dist().join("plugins/loop-image.wasm"));
-        install.args(["--driver", DRIVER, "--node-name", NODE]).arg("--grants").arg(&grants);
-        for (option, directory) in [
-            ("--plugin-dir", "plugins"),
-            ("--kubelet-root", "kubelet"),
-            ("--data-dir", "data"),
-            ("--run-dir", "run"),
-            ("--log-dir", "log"),
-        ] {
-            install.arg(option).arg(root.join(directory));
-        }
-        cargo::run(&mut install)?;
-        let executable = root.join("plugins/example.com~loop-image/loop-image");
-        let kubelet = Kubelet::new(root.join("kubelet"), executable, DRIVER, NODE);
+        let kubelet = add(workspace, root, &wasmount, DRIVER)?;
         Ok(Node { kubelet, scratch, wasmount, before })
+    }
+
+    /// Installs another plugin beside it, as it comes. Returns a kubelet that calls it.
+    pub(crate) fn add(
+        &self,
+        workspace: &Workspace,
+        driver: &'static str,
+    ) -> anyhow::Result<Kubelet> {
+        add(workspace, self.path(), &self.wasmount, driver)
+    }
+
+    /// What the audit log of a driver tells, for people.
+    pub(crate) fn log(&self, driver: &str) -> anyhow::Result<String> {
+        let mut log = Command::new(&self.wasmount);
+        log.args(["log", driver, "--plugin-dir"]).arg(self.path().join("plugins"));
+        Ok(String::from_utf8(cargo::output(&mut log)?)?)
     }
 
     /// The scratch directory.
@@ -89,12 +89,29 @@ impl Node {
         Ok(())
     }
 
-    /// Uninstalls the driver, removes the directory and looks whether anything is left.
+    /// Everything that is a file on the node: what drivers keep and write down, but not what is
+    /// mounted.
+    pub(crate) fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for name in ["plugins", "data", "run", "log"] {
+            found.extend(files(&self.path().join(name))?);
+        }
+        // Not the links, which lead to others of these.
+        found.retain(|path| path.symlink_metadata().is_ok_and(|found| found.is_file()));
+        Ok(found)
+    }
+
+    /// Uninstalls the drivers, removes the directory and looks whether anything is left.
     pub(crate) fn uninstall(self) -> anyhow::Result<()> {
-        let mut uninstall = Command::new(&self.wasmount);
-        uninstall.args(["uninstall", DRIVER, "--plugin-dir"]).arg(self.path().join("plugins"));
-        cargo::run(&mut uninstall)?;
-        let left = entries(&self.path().join("plugins"))?;
+        let plugins = self.path().join("plugins");
+        for directory in entries(&plugins)? {
+            let name =
+                directory.file_name().unwrap_or_default().to_string_lossy().replace('~', "/");
+            let mut uninstall = Command::new(&self.wasmount);
+            uninstall.args(["uninstall", &name, "--plugin-dir"]).arg(&plugins);
+            cargo::run(&mut uninstall)?;
+        }
+        let left = entries(&plugins)?;
         ensure!(left.is_empty(), "uninstall left {left:?}");
         let path = self.path().to_path_buf();
         self.scratch.close()?;
@@ -105,15 +122,41 @@ impl Node {
     }
 }
 
-/// The grants that the plugin comes with, for a directory of ours.
-fn grants_for(workspace: &Workspace, images: &Path) -> anyhow::Result<String> {
-    let file = workspace.root.join("plugins/loop-image/grants.toml");
+/// Installs a plugin, named as its driver is, on the node of that directory.
+fn add(
+    workspace: &Workspace,
+    root: &Path,
+    wasmount: &Path,
+    driver: &'static str,
+) -> anyhow::Result<Kubelet> {
+    let (_, name) = driver.split_once('/').context("a driver without a vendor")?;
+    let grants = root.join(format!("{name}.grants.toml"));
+    fs::write(&grants, grants_for(workspace, name, &root.join("images"))?)?;
+    let mut install = Command::new(wasmount);
+    install.arg("install").arg(workspace.dist().join(format!("plugins/{name}.wasm")));
+    install.args(["--driver", driver, "--node-name", NODE]).arg("--grants").arg(&grants);
+    for (option, directory) in [
+        ("--plugin-dir", "plugins"),
+        ("--kubelet-root", "kubelet"),
+        ("--data-dir", "data"),
+        ("--run-dir", "run"),
+        ("--log-dir", "log"),
+    ] {
+        install.arg(option).arg(root.join(directory));
+    }
+    cargo::run(&mut install)?;
+    let executable = root.join("plugins").join(driver.replace('/', "~")).join(name);
+    Ok(Kubelet::new(root.join("kubelet"), executable, driver, NODE))
+}
+
+/// The grants that a plugin comes with, for a directory of ours if it names one.
+fn grants_for(workspace: &Workspace, name: &str, images: &Path) -> anyhow::Result<String> {
+    let file = workspace.root.join(format!("plugins/{name}/grants.toml"));
     let text =
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("directory = "))
-        .with_context(|| format!("{} names no directory", file.display()))?;
+    let Some(line) = text.lines().find(|line| line.starts_with("directory = ")) else {
+        return Ok(text);
+    };
     // A TOML string with escapes is written as a JSON string is.
     let directory = serde_json::Value::from(images.to_string_lossy());
     Ok(text.replace(line, &format!("directory = {directory}")))

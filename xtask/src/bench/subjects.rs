@@ -90,7 +90,13 @@ impl<'a> Run<'a> {
             fs::create_dir(directory.join(name))?;
         }
 
-        let volume = |user| Volume { name: "pv-bench", fs_type: "ext4", writable: true, user };
+        let volume = |user| Volume {
+            name: "pv-bench",
+            fs_type: "ext4",
+            writable: true,
+            user,
+            secret: vec![],
+        };
         let bash = volume(vec![
             ("imagePath", text(&directory.join("bash.img"))?),
             ("stagedPath", text(&directory.join("bash-device"))?),

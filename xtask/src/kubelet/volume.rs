@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+
 /// A PersistentVolume with a `flexVolume` source.
 pub(crate) struct Volume {
     /// The PersistentVolume's name.
@@ -12,6 +14,8 @@ pub(crate) struct Volume {
     pub(crate) writable: bool,
     /// `flexVolume.options`.
     pub(crate) user: Vec<(&'static str, String)>,
+    /// What is in the secret of `flexVolume.secretRef`, by key.
+    pub(crate) secret: Vec<(&'static str, &'static str)>,
 }
 
 /// A pod that uses the volume.
@@ -30,14 +34,20 @@ impl Volume {
         self.json(&[])
     }
 
-    /// The options of `mount`, which also name the pod.
+    /// The options of `mount`, which also name the pod and have the secret.
     pub(crate) fn options_for(&self, pod: &Pod) -> String {
-        self.json(&[
+        let secret = self.secret.iter().map(|(key, value)| {
+            (format!("kubernetes.io/secret/{key}"), BASE64_STANDARD.encode(value))
+        });
+        let secret: Vec<(String, String)> = secret.collect();
+        let mut extra = vec![
             ("kubernetes.io/pod.name", pod.name),
             ("kubernetes.io/pod.namespace", pod.namespace),
             ("kubernetes.io/pod.uid", pod.uid),
             ("kubernetes.io/serviceAccount.name", "default"),
-        ])
+        ];
+        extra.extend(secret.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        self.json(&extra)
     }
 
     fn json(&self, extra: &[(&str, &str)]) -> String {
@@ -73,7 +83,11 @@ mod tests {
             fs_type: "",
             writable: false,
             user: vec![("image", "a<b>&c".to_string())],
+            secret: vec![("password", "horse")],
         };
+        let pod = Pod { uid: "1", name: "app", namespace: "default" };
+        let options = volume.options_for(&pod);
+        assert!(options.contains(r#""kubernetes.io/secret/password":"aG9yc2U=""#), "{options}");
         assert_eq!(
             volume.options(),
             r#"{"image":"a\u003cb\u003e\u0026c","kubernetes.io/fsType":"","kubernetes.io/pvOrVolumeName":"pv-1","kubernetes.io/readwrite":"ro"}"#
