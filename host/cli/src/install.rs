@@ -17,6 +17,7 @@ use crate::arguments;
 use crate::component::{Component, read_at_most};
 use crate::coverage::Coverage;
 use crate::given::Given;
+use crate::installed::Installed;
 use crate::layout::{DRIVER, DriverDir, PluginDir};
 use crate::output::Output;
 use crate::receipt::{self, Contents};
@@ -74,6 +75,12 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     };
 
     let settings = Receipt::parse(&receipt).context("reading the receipt")?;
+    if is_installed(&plugins, &settings) {
+        return output.text(&format!(
+            "{} is installed already, as it is to be: {} {}",
+            arguments.driver, manifest.name, manifest.version
+        ));
+    }
     let before = in_force(&directory);
     let closed = match &before {
         Some(before) => strand::make_way(&directory, before, &settings, output)?,
@@ -134,6 +141,23 @@ fn driver_binary(arguments: &arguments::Install) -> Result<PathBuf> {
     }
     let own = std::env::current_exe().context("finding this program's directory")?;
     Ok(own.with_file_name(DRIVER))
+}
+
+/// Whether that is what is installed and in order, whoever put it there, when and from where. A
+/// node that installs its drivers whenever it boots changes nothing that way, which kubelet would
+/// have to look at, and forgets no version that can be gone back to.
+fn is_installed(plugins: &PluginDir, wanted: &Receipt) -> bool {
+    Installed::current(plugins, &wanted.driver).is_ok_and(|installed| {
+        let present = installed.bundle.receipt;
+        let same = Receipt {
+            source: present.source.clone(),
+            grants_source: present.grants_source.clone(),
+            installed_by: present.installed_by.clone(),
+            installed_at: present.installed_at.clone(),
+            ..wanted.clone()
+        };
+        present == same
+    })
 }
 
 /// What is installed now. One that cannot be read is being repaired.

@@ -12,6 +12,31 @@ use node::{Node, STATE, component};
 
 const DRIVER: &str = "example.com/disk";
 
+/// As a pod of a DaemonSet does each time it starts.
+#[test]
+fn what_is_installed_already_is_left_as_it_is() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    let grants = ["--grants", "grants.toml"];
+    node.install(&grants)?;
+    let first = node.version()?;
+    fs::copy(node.path("grants.toml"), node.path("elsewhere.toml"))?;
+    let again = node.install(&["--grants", "elsewhere.toml"])?;
+    let told = "example.com/disk is installed already, as it is to be: disk 1.0\n";
+    let compiling = "compiling disk 1.0 for this machine\n";
+    assert_eq!(again, (told.to_owned(), compiling.to_owned(), Some(0)));
+    assert_eq!(node.version()?, first);
+    // What differs in anything, or was tampered with, is installed.
+    node.install(&["--grants", "grants.toml", "--log-dir", "/elsewhere"])?;
+    let second = node.version()?;
+    assert_ne!(second, first);
+    let image = node.path("plugins/example.com~disk/current/component.cwasm");
+    fs::write(&image, "tampered with")?;
+    let (printed, ..) = node.install(&["--grants", "grants.toml", "--log-dir", "/elsewhere"])?;
+    assert!(printed.starts_with("upgraded example.com/disk to disk 1.0\n"), "{printed}");
+    assert_ne!(fs::read(&image)?, b"tampered with");
+    Ok(())
+}
+
 #[test]
 fn grants_are_changed_and_nothing_else() -> Result<()> {
     let Some(node) = Node::new()? else { return Ok(()) };
