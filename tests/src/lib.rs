@@ -6,8 +6,10 @@
 //! fail under `CI=true`.
 
 mod answer;
+pub mod cluster;
 mod edition;
 mod given_back;
+pub mod host;
 mod killed;
 pub mod machine;
 mod node;
