@@ -180,13 +180,18 @@ struct Document<'a> {
     capabilities: Option<Capabilities>,
 }
 
-/// A text as one line of at most so many bytes: control characters and line breaks become
-/// spaces, and what is cut off is marked by `…`.
+/// Whether a character breaks the line, is invisible, or turns the text around it.
+fn deceives(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A text as one line of at most so many bytes: control characters, line breaks and what deceives
+/// the eye become spaces, and what is cut off is marked by `…`.
 fn line(text: &str, longest: usize) -> String {
     const CUT: char = '…';
     let mut line = String::with_capacity(text.len().min(longest));
     for c in text.chars() {
-        let c = if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c };
+        let c = if c.is_control() || deceives(c) { ' ' } else { c };
         if line.len() + c.len_utf8() > longest {
             while line.len() + CUT.len_utf8() > longest {
                 line.pop();
@@ -211,7 +216,7 @@ mod tests {
     #[test]
     fn documents_to_the_byte() {
         let driver: DriverName = "example.com/x".parse().expect("a driver");
-        let failure = Failure::new(Code::Internal, "some-reason", "a\nb\t\"c\" \u{7}\u{2028}ü");
+        let failure = Failure::new(Code::Internal, "some-reason", "a\nb\t\"c\" \u{7}\u{202e}ü");
         let capabilities = Capabilities {
             attach: false,
             selinux_relabel: true,
