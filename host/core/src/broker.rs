@@ -56,8 +56,11 @@ pub(crate) fn run(operation: Operation, arguments: &mut Arguments, link: Link) -
         serve(operation, arguments, &link, &mut guest, &mut audit)
     }));
     let (reply, exit) = served.unwrap_or_else(|_| {
-        let failure =
-            Failure::new(Code::Internal, "panic", "the broker panicked; this is a bug in wasmount");
+        let failure = Failure::new(
+            Code::Internal,
+            "panic",
+            "the driver's broker panicked; this is a bug in wasmount",
+        );
         let driver = crate::bundle::own_driver_name();
         (Reply::failure(driver.as_ref(), Some(operation), &failure), unknown)
     });

@@ -285,7 +285,7 @@ fn unclaimed(session: &Session, handles: &mut Handles, identity: &str) -> Result
     match session.claims().holder(identity)? {
         Some(volume) if volume != session.name.as_str() => Err(precondition(
             "claimed",
-            format!("the image or device belongs to the volume `{volume}`, and can have no other"),
+            format!("the image or device belongs to the volume `{volume}`; give this one another"),
         )),
         _ => {
             handles.clear(identity);

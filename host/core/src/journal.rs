@@ -122,7 +122,9 @@ impl Journal {
                 Some(held) if held == claim => Ok(None),
                 Some(held) => Ok(Some(held)),
                 None => {
-                    let message = format!("{identity} was just let go by another volume");
+                    let message = format!(
+                        "{identity} was just let go by another volume; kubelet will try again"
+                    );
                     Err(Failure::new(Code::Aborted, "again", message))
                 }
             },

@@ -50,7 +50,7 @@ pub fn run(mut arguments: Arguments) -> i32 {
         let failure = Failure::new(
             Code::Internal,
             "panic",
-            "the supervisor panicked; this is a bug in wasmount",
+            "the driver's supervisor panicked; this is a bug in wasmount",
         );
         alone(&failure, None, safe_exit_code(&arguments))
     });

@@ -173,7 +173,7 @@ impl Work<'_> {
             (Operation::Mount | Operation::MountDevice, Outcome::Done)
                 if self.effects.attach.is_none() =>
             {
-                let message = "the component returned success and attached nothing to the target";
+                let message = "the component says that it has mounted the volume, and has not; tell its vendor";
                 Err(Failure::new(Code::Internal, "nothing-attached", message))
             }
             (
@@ -191,7 +191,7 @@ impl Work<'_> {
                 let frames = self.cleaned(json!(frames));
                 self.audit.line("trap", json!({ "frames": frames }));
                 let cause = self.session.redactor().clean(&cause);
-                let message = format!("the component trapped: {cause}");
+                let message = format!("the component crashed: {cause}");
                 Err(Failure::new(Code::Internal, "component-trapped", message))
             }
             (_, Outcome::Done | Outcome::Attachment(_) | Outcome::Flag(_) | Outcome::Number(_)) => {
@@ -232,11 +232,14 @@ impl Work<'_> {
                 Failure::new(Code::ResourceExhausted, "cpu-limit", message)
             }
             Some(How::Exited) | None => {
-                let message = "the component's process ended without a result";
+                let message =
+                    "the component's process ended without a result; the kernel log may say why";
                 Failure::new(Code::Internal, "guest-died", message)
             }
             Some(How::Killed(signal)) => {
-                let message = format!("the component's process was killed by signal {signal}");
+                let message = format!(
+                    "the component's process was killed by signal {signal}; the kernel log may say why"
+                );
                 Failure::new(Code::Internal, "guest-died", message)
             }
         }
@@ -257,6 +260,6 @@ pub(super) fn no_component() -> Failure {
 
 /// A guest at fault.
 fn fault(what: &str) -> Failure {
-    let message = format!("the component was ended: {what}");
+    let message = format!("the component was ended: {what}; tell its vendor");
     Failure::new(Code::Internal, "component-fault", message)
 }

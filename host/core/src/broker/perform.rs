@@ -100,9 +100,9 @@ impl Work<'_> {
             Act::TmpfsWrite(file) => tmpfs::write(file).map(|()| Response::Done),
             Act::TmpfsSeal(pending) => tmpfs::seal(pending).map(|()| Response::Done),
             Act::ImageOpen(open) => {
-                let name = open.get().name.as_str().to_owned();
+                let path = open.get().dir.path().join(open.get().name.as_str());
                 let Some(image) = images::open(open)? else {
-                    let message = format!("there is no image `{name}` in the granted directory");
+                    let message = format!("there is no image {}", path.display());
                     return Err(Failure::new(Code::NotFound, "no-image", message));
                 };
                 self.hold(Held::Image(Rc::new(image)))
@@ -214,7 +214,12 @@ impl Work<'_> {
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let message = "the device did not appear in time";
+                let DeviceQuery { rule, path, .. } = query.get();
+                let message = format!(
+                    "no device has come to {} within {} s, where the rule `{rule}` looks for it",
+                    path.display(),
+                    time.as_secs_f32(),
+                );
                 return Err(Failure::new(Code::DeadlineExceeded, "no-device", message));
             }
             if self.link.is_stopped(LOOK.min(left)) {
@@ -358,8 +363,13 @@ fn printable(text: &str) -> String {
 }
 
 fn too_many(no: crate::decide::No) -> Failure {
-    let message = format!("the component holds too much: {no:?}");
-    Failure::new(Code::ResourceExhausted, "handles", message)
+    match no {
+        crate::decide::No::Refused(failure) => failure,
+        crate::decide::No::Fault(what) => {
+            let message = format!("the component holds too much: {what}");
+            Failure::new(Code::ResourceExhausted, "handles", message)
+        }
+    }
 }
 
 fn away() -> Failure {

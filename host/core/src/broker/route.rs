@@ -67,13 +67,13 @@ impl Route {
 
 /// Why an operation has nobody.
 pub(super) fn unsupported(operation: Operation, receipt: &Receipt) -> String {
-    let driver = &receipt.driver;
-    match receipt.attaching() {
+    let why = match receipt.attaching() {
         Attaching::Node if Route::of(operation, &receipt.exports) != Route::Nobody => {
-            format!("{driver} attaches volumes on the node itself, within mount and unmount")
+            "the driver attaches volumes on the node itself, within mount and unmount"
         }
-        _ => format!("{driver} does not export it"),
-    }
+        _ => "the driver has no such operation",
+    };
+    format!("{} {}: {why}", receipt.driver, operation.name())
 }
 
 #[cfg(test)]

@@ -134,7 +134,8 @@ pub(super) fn nothing_mounted(
     for mount in published.chain(record.and_then(staged)) {
         if is_mounted(root, &mount)? {
             let path = root.join(&mount.beneath_root);
-            let message = format!("the volume is still mounted on {}", path.display());
+            let message =
+                format!("the volume is still mounted on {}; unmount that first", path.display());
             return Err(Failure::new(Code::FailedPrecondition, "busy", message));
         }
     }

@@ -211,12 +211,15 @@ impl Receipt {
             }
         }
         if let Some(export) = self.exports.iter().find(|name| !EXPORTS.contains(&name.as_str())) {
-            return Err(Mistake(format!("exports has {export:?}, which is none of {EXPORTS:?}")));
+            return Err(Mistake(format!(
+                "exports has `{}`, which is none of {}",
+                export.escape_debug(),
+                EXPORTS.join(", ")
+            )));
         }
-        self.node_name
-            .parse::<NodeName>()
-            .map(drop)
-            .map_err(|failure| Mistake(format!("node_name is none: {}", failure.message)))
+        self.node_name.parse::<NodeName>().map(drop).map_err(|failure| {
+            Mistake(format!("node_name is not a node's name: {}", failure.message))
+        })
     }
 }
 
@@ -365,8 +368,8 @@ pub(super) mod tests {
             ("sha256:", "sha512:", "digests.driver is not a SHA-256 digest"),
             ("/run/wasmount", "run/wasmount", "run_dir is not an absolute path without `..`"),
             ("/run/wasmount", "/run/../etc", "run_dir is not an absolute path without `..`"),
-            ("\"device\"", "\"devise\"", "exports has \"devise\", which is none of"),
-            ("node-1", "../x", "node_name is none: a node's name is"),
+            ("\"device\"", "\"devise\"", "exports has `devise`, which is none of volume, "),
+            ("node-1", "../x", "node_name is not a node's name: a node's name is"),
             ("example.com/x", "example.com", "a driver's name is VENDOR/NAME"),
             ("{", "[", "expected"),
         ] {

@@ -40,7 +40,11 @@ pub(super) fn format(
     {
         return Err(precondition(
             "format-interrupted",
-            format!("a format as {} was interrupted: finish that one", begun.fs_type),
+            format!(
+                "a format of the device as {0} was interrupted, and only {0} is made of it again; set \
+                 the volume's fsType to {0}",
+                begun.fs_type
+            ),
         ));
     }
     let profile = Profile::parse(filesystem, options)?;
@@ -70,7 +74,10 @@ pub(super) fn check(
 pub(super) fn grow(session: &Session) -> Result<Act, No> {
     let target = target::target(session)?;
     let Some(mounted) = session.mounted.as_ref() else {
-        return Err(precondition("not-mounted", "this volume has no mount on that directory"));
+        return Err(precondition(
+            "not-mounted",
+            "nothing of this volume is mounted on that directory",
+        ));
     };
     let filesystem = Filesystem::parse(&mounted.fs_type)?;
     let asked = format!("to grow a filesystem of type {}", mounted.fs_type);

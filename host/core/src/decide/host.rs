@@ -111,7 +111,10 @@ fn only(session: &Session, operations: &[Operation]) -> Result<(), No> {
         true => Ok(()),
         false => Err(precondition(
             "wrong-operation",
-            format!("the host does not do this in {}", session.operation.name()),
+            format!(
+                "the host does not do this in {}; this is a bug in wasmount",
+                session.operation.name()
+            ),
         )),
     }
 }

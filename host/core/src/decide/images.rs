@@ -168,8 +168,9 @@ fn is_ours(session: &Session, lease: &LeaseRecord) -> bool {
 
 fn leased(lease: &LeaseRecord) -> No {
     let LeaseRecord { driver, volume, node, .. } = lease;
-    let message =
-        format!("the image is given to the node `{node}`, for the volume `{volume}` of {driver}");
+    let message = format!(
+        "the image is given to the node `{node}`, for the volume `{volume}` of {driver}; detach it there first"
+    );
     precondition("leased", message)
 }
 

@@ -92,6 +92,10 @@ pub(super) fn check(operation: Operation, request: &Request) -> Result<(), No> {
     let phases: Vec<&str> = phases.iter().map(|phase| phase.name()).collect();
     Err(precondition(
         "wrong-operation",
-        format!("{function} is for {} only, not for {}", phases.join(", "), operation.name()),
+        format!(
+            "the component called {function} in {}, and that is for {} only; tell its vendor",
+            operation.name(),
+            phases.join(", ")
+        ),
     ))
 }

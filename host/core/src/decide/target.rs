@@ -17,7 +17,10 @@ pub(super) fn attach(session: &Session, handles: &mut Handles, pending: Handle) 
     let (mount, is_tmpfs) = handles.pending(pending)?;
     let target = target(session)?;
     if handles.attached {
-        return Err(precondition("attached-already", "a call puts one mount on its directory"));
+        return Err(precondition(
+            "attached-already",
+            "the component has a mount for the directory already, and wants another",
+        ));
     }
     handles.attached = true;
     handles.take(pending)?;

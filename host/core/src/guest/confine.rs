@@ -36,11 +36,11 @@ pub(super) fn confine(keep: &[BorrowedFd<'_>], parent: Pid) -> Result<(), Failur
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777));
     // These two are undone by a change of the user id, so they come after it (prctl(2)).
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(|error| refused("become undumpable", error))?;
+        .map_err(|error| refused("refuse to be dumped", error))?;
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .map_err(|error| refused("bind its life to the broker's", error))?;
+        .map_err(|error| refused("end with the call", error))?;
     if nix::unistd::getppid() != parent {
-        return Err(refused("find its broker", "it has died"));
+        return Err(refused("end with the call", "that has ended already"));
     }
     Ok(())
 }

@@ -115,7 +115,7 @@ impl Exports {
                 expander.call_expand_fs(store, the(), the(), new_size, old_size).map(done)
             }
             Operation::Init | Operation::GetVolumeName => {
-                bail!("the host's fault: no component answers this operation")
+                bail!("a bug in wasmount: no component answers this operation")
             }
         }
     }

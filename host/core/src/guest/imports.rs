@@ -108,7 +108,7 @@ impl Imports {
             Response::Failed(failure) => Ok(Err(failure.into())),
             response => match pick(response) {
                 Some(value) => Ok(Ok(value)),
-                None => bail!("the host's fault: a response of the wrong kind"),
+                None => bail!("a bug in wasmount: a response of the wrong kind"),
             },
         }
     }

@@ -86,7 +86,7 @@ fn trapped(error: &Error, store: &mut Store<Imports>) -> Outcome {
             format!("ran out of its stack of {} KiB, as in endless recursion", limits::STACK >> 10)
         }
         Some(Trap::UnreachableCodeReached) => {
-            "gave up (`unreachable`), as in a panic, whose message is in the log".to_owned()
+            "gave up (`unreachable`), as in a panic; `wasmount log` shows its message".to_owned()
         }
         Some(trap) => trap.to_string(),
         None => plain(&error.root_cause().to_string(), ACCOUNT / 2),

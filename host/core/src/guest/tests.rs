@@ -96,7 +96,7 @@ fn a_component_at_fault_is_ended_with_an_account() {
     for (body, account) in [
         (
             "unreachable",
-            "gave up (`unreachable`), as in a panic, whose message is in the log; in mount",
+            "gave up (`unreachable`), as in a panic; `wasmount log` shows its message; in mount",
         ),
         (
             "(call $deeper)",
@@ -131,7 +131,7 @@ fn a_component_at_fault_is_ended_with_an_account() {
         ),
         ("(call $log (i32.const 9) (i32.const 0) (i32.const 0))", "unexpected discriminant: 9"),
         ("(call $log (i32.const 0) (i32.const 0) (i32.const -1))", ""),
-        ("(call $is-mounted (local.get $target) (i32.const 0))", "the host's fault"),
+        ("(call $is-mounted (local.get $target) (i32.const 0))", "a bug in wasmount"),
     ] {
         let (_, outcome) = play(&volume(body), start(), done);
         match outcome {

@@ -104,8 +104,12 @@ pub fn find(query: &Granted<DeviceQuery>) -> Result<Option<Device>, Failure> {
     let proof = Proof::Attribute { path: attribute.clone(), value: value.clone() };
     let device = Device::new(file, number, node, identity, proof)?;
     if !proves(&device)? {
-        let message =
-            format!("{rule}: {} does not prove to be the device asked for", device.node.display());
+        let message = format!(
+            "{rule}: {} is not the device asked for, since its {} reads otherwise; compare it with \
+             `verify` of the rule in grants.toml",
+            device.node.display(),
+            attribute.display()
+        );
         return Err(unfit("device-mismatch", message));
     }
     Ok(Some(device))
@@ -161,7 +165,10 @@ pub fn recheck(device: &Device) -> Result<(), Failure> {
     if sequence(&device.file)? == device.sequence && proves(device)? {
         return Ok(());
     }
-    let message = format!("{} is no longer the device that it was", device.node.display());
+    let message = format!(
+        "{} is no longer the device that it was; kubelet will try again",
+        device.node.display()
+    );
     Err(unfit("device-changed", message))
 }
 

@@ -120,7 +120,8 @@ pub fn format(
         let found = content.name().unwrap_or("data");
         let whose = if resume { " that no format of this volume left there" } else { "" };
         let message = format!(
-            "{node} is not blank: it holds {found}{whose}; it is not formatted, so that nothing is lost"
+            "{node} is not blank: it holds {found}{whose}; it is not formatted, so that nothing is \
+             lost: give the volume another, or wipe this one by hand if nobody wants what it holds"
         );
         return Err(unfit("not-blank", message));
     }

@@ -98,7 +98,7 @@ pub fn keep(device: &Device) -> Result<(), Failure> {
         return Err(Failure::new(
             Code::Internal,
             "kernel-refused",
-            format!("{what}: the kernel did not take it"),
+            format!("{what}: the kernel still lets go of it when it is closed"),
         ));
     }
     Ok(())

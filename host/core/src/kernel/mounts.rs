@@ -287,9 +287,10 @@ impl Context {
     pub(super) fn open(fs_type: &str) -> Result<Self, Failure> {
         match fsopen(fs_type, FsOpenFlags::FSOPEN_CLOEXEC) {
             Ok(context) => Ok(Self(context)),
-            Err(Errno::NODEV) => {
-                Err(unfit("mount-failed", format!("this kernel does not know {fs_type}")))
-            }
+            Err(Errno::NODEV) => Err(unfit(
+                "mount-failed",
+                format!("this kernel does not know {fs_type}; run `modprobe {fs_type}`"),
+            )),
             Err(error) => Err(failed(format_args!("opening a {fs_type} context"))(error)),
         }
     }

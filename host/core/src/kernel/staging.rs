@@ -53,7 +53,8 @@ pub fn remove(staging: Granted<Staging>) -> Result<(), Failure> {
     match unlinkat(CWD, path, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY) => Ok(()),
         Err(Errno::BUSY) => {
-            let message = format!("{} is still a mount point", directory.path.display());
+            let message =
+                format!("{} is still a mount point; unmount it", directory.path.display());
             Err(unfit("busy", message))
         }
         Err(error) => Err(failed(format_args!("removing {}", directory.path.display()))(error)),

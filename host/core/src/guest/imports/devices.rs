@@ -26,7 +26,7 @@ impl Imports {
     pub(super) fn some_device(&mut self, request: Request) -> Answer<Resource<BlockDevice>> {
         match self.device(request)? {
             Ok(Some(device)) => Ok(Ok(device)),
-            Ok(None) => bail!("the host's fault: no device and no failure"),
+            Ok(None) => bail!("a bug in wasmount: no device and no failure"),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -51,7 +51,7 @@ impl HostBlockDevice for Imports {
     fn identity(&mut self, device: Resource<BlockDevice>) -> Result<String> {
         match self.identities.get(&device.rep()) {
             Some(identity) => Ok(identity.clone()),
-            None => bail!("the host's fault: a device without an identity"),
+            None => bail!("a bug in wasmount: a device without an identity"),
         }
     }
 

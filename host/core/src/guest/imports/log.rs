@@ -54,7 +54,7 @@ impl Host for Imports {
         let Some(message) = self.log.take(message) else { return Ok(()) };
         match self.ask(Request::Log { level: level.into(), message })? {
             Response::Done => Ok(()),
-            _ => bail!("the host's fault: a response of the wrong kind"),
+            _ => bail!("a bug in wasmount: a response of the wrong kind"),
         }
     }
 }

@@ -14,7 +14,7 @@ impl Imports {
     fn facts(&self) -> Result<&VolumeFacts> {
         match &self.start.volume {
             Some(facts) => Ok(facts),
-            None => bail!("the host's fault: a call without a volume"),
+            None => bail!("a bug in wasmount: a call without a volume"),
         }
     }
 
