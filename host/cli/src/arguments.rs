@@ -334,7 +334,7 @@ fn driver_name(text: &str) -> Result<DriverName, String> {
     let driver: DriverName = text.parse().map_err(|failure: Failure| failure.message)?;
     // What kubelet executes has the driver's name and lies beside these.
     match driver.name() {
-        layout::CURRENT => Err("a driver's directory has another use for that name".to_owned()),
+        layout::CURRENT => Err("every driver has a link of that name; choose another".to_owned()),
         _ => Ok(driver),
     }
 }
@@ -349,13 +349,13 @@ fn crate_name(text: &str) -> Result<Name, String> {
 
 fn cpu(text: &str) -> Result<Cpu, String> {
     let known = || ["native"].iter().chain(Cpu::LEVELS).copied().collect::<Vec<_>>().join(", ");
-    Cpu::parse(text).ok_or_else(|| format!("this architecture has {}", known()))
+    Cpu::parse(text).ok_or_else(|| format!("valid: {}", known()))
 }
 
 fn operation(text: &str) -> Result<Operation, String> {
     Operation::parse(text.as_bytes()).ok_or_else(|| {
         let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-        format!("kubelet's operations are {}", names.join(", "))
+        format!("valid: {}", names.join(", "))
     })
 }
 
@@ -373,7 +373,7 @@ fn directory(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
     let straight = path.components().all(|part| part != Component::ParentDir);
     if !path.is_absolute() || !straight {
-        return Err("an absolute path without `..` is needed".to_owned());
+        return Err("it is not an absolute path without `..`".to_owned());
     }
     // Without `//`, `/./` and a slash at the end.
     Ok(path.components().collect())

@@ -11,8 +11,7 @@ use crate::output::Output;
 
 /// Builds, writes the component, and says what came out.
 pub fn run(arguments: &arguments::Build, output: &mut Output<'_>) -> Result<()> {
-    let component = wasmount_pack::build(&arguments.dir, &BuildOptions::default())
-        .with_context(|| format!("building {}", arguments.dir.display()))?;
+    let component = wasmount_pack::build(&arguments.dir, &BuildOptions::default())?;
     let inspection = wasmount_pack::inspect(&component).context("examining what was built")?;
     write(&arguments.output, &component)
         .with_context(|| format!("writing {}", arguments.output.display()))?;

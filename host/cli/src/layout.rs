@@ -50,8 +50,8 @@ impl PluginDir {
             return match PLUGIN_DIRS.iter().map(Path::new).find(|path| path.is_dir()) {
                 Some(path) => Self::find(Some(path)),
                 None => bail!(
-                    "no plugin directory: neither {} nor {} exists; name the directory that \
-                     kubelet's --volume-plugin-dir names with --plugin-dir",
+                    "no plugin directory: neither {} nor {} exists; name with --plugin-dir \
+                     the directory that kubelet's --volume-plugin-dir names",
                     PLUGIN_DIRS[0],
                     PLUGIN_DIRS[1],
                 ),

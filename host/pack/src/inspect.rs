@@ -92,7 +92,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
         ));
     }
     if !Parser::is_component(bytes) {
-        return Err(Error::new("not a WebAssembly component"));
+        return Err(Error::new("not a WebAssembly component; `wasmount build` makes one"));
     }
     let invalid = |error| Error::new(format!("not a valid component: {error}"));
     // After this the types are known to be sound, however deep or odd they are.

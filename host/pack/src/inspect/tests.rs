@@ -86,8 +86,8 @@ fn what_cannot_be_a_driver_is_refused_with_the_reason() {
     let section = unmarked.len();
     twice.extend_from_within(section..);
     let table: [(Vec<u8>, &str); 11] = [
-        (Vec::new(), "not a WebAssembly component"),
-        (b"\x7fELF".to_vec(), "not a WebAssembly component"),
+        (Vec::new(), "not a WebAssembly component; `wasmount build` makes one"),
+        (b"\x7fELF".to_vec(), "not a WebAssembly component; `wasmount build` makes one"),
         (module(VOLUME), "a core module and not a component"),
         (unmarked, "no section wasmount:manifest"),
         (twice, "more than one section wasmount:manifest"),
