@@ -1,0 +1,84 @@
+//! Texts as somebody reads them: those that a table of the tests has, to the letter. The tests
+//! beside those tables hold the programs to them, so nothing here is made up.
+
+use std::fs;
+
+use serde::Deserialize;
+use wasmount_core::call::Operation;
+use wasmount_core::failure::{Code, Failure};
+use wasmount_core::reply::Reply;
+
+use crate::sources::root;
+
+/// What is said to the requests of a component.
+const DECISIONS: &str = "host/core/tests/decisions.toml";
+/// What the driver replies, a file for each driver.
+const REPLIES: &str = "tests/cases";
+/// What `wasmount` says to mistakes.
+const MISTAKES: &str = "host/cli/tests/mistakes.toml";
+
+/// All examples.
+pub(crate) fn all() -> Vec<String> {
+    let mut all = mistakes();
+    all.extend(decisions());
+    all.extend(replies());
+    all
+}
+
+#[derive(Deserialize)]
+struct Table<T> {
+    case: Vec<T>,
+}
+
+fn table<T: for<'a> Deserialize<'a>>(path: &str) -> Vec<T> {
+    let text = fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    toml::from_str::<Table<T>>(&text).unwrap_or_else(|e| panic!("{path}: {e}")).case
+}
+
+/// Terminals.
+fn mistakes() -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Case {
+        arguments: Vec<String>,
+        stderr: String,
+        exit: i32,
+    }
+    let shown = |Case { arguments, stderr, exit }| {
+        format!("$ wasmount {}\n{}\n(exit code {exit})", arguments.join(" "), stderr.trim_end())
+    };
+    table(MISTAKES).into_iter().map(shown).collect()
+}
+
+/// Replies, where the component hands on to kubelet what it was answered.
+fn decisions() -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Case {
+        #[serde(rename = "in")]
+        operation: Operation,
+        says: String,
+    }
+    let driver = "example.com/demo".parse().expect("a driver");
+    let shown = |Case { operation, says }: Case| {
+        let (head, message) = says.split_once(": ")?;
+        let (code, reason) = head.split_once(' ')?;
+        let code: Code = serde_json::from_value(code.into()).ok()?;
+        let failure = Failure::new(code, reason, message);
+        let reply = Reply::failure(Some(&driver), Some(operation), &failure);
+        Some(String::from_utf8(reply.to_json_line()).expect("JSON is UTF-8").trim_end().to_owned())
+    };
+    table(DECISIONS).into_iter().filter_map(shown).collect()
+}
+
+fn replies() -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Case {
+        stdout: String,
+    }
+    let files = fs::read_dir(root().join(REPLIES)).expect("the tables of replies");
+    let mut files: Vec<String> = files
+        .map(|file| file.expect("a table").file_name().into_string().expect("UTF-8"))
+        .collect();
+    files.sort();
+    let tables = files.iter().map(|file| table(&format!("{REPLIES}/{file}")));
+    tables.flatten().map(|Case { stdout }| stdout).collect()
+}
