@@ -5,7 +5,8 @@ use std::fs;
 
 use serde::Deserialize;
 use wasmount_core::call::Operation;
-use wasmount_core::failure::{Code, Failure};
+use wasmount_core::decide::No;
+use wasmount_core::failure::Failure;
 use wasmount_core::reply::Reply;
 
 use crate::sources::root;
@@ -60,9 +61,13 @@ fn decisions() -> Vec<String> {
     let driver = "example.com/demo".parse().expect("a driver");
     let shown = |Case { operation, says }: Case| {
         let (head, message) = says.split_once(": ")?;
-        let (code, reason) = head.split_once(' ')?;
-        let code: Code = serde_json::from_value(code.into()).ok()?;
-        let failure = Failure::new(code, reason, message);
+        let failure = match head.split_once(' ') {
+            None if head == "fault" => No::Fault(message.to_owned()).into(),
+            None => return None,
+            Some((code, reason)) => {
+                Failure::new(serde_json::from_value(code.into()).ok()?, reason, message)
+            }
+        };
         let reply = Reply::failure(Some(&driver), Some(operation), &failure);
         Some(String::from_utf8(reply.to_json_line()).expect("JSON is UTF-8").trim_end().to_owned())
     };

@@ -264,6 +264,19 @@ impl From<Failure> for No {
     }
 }
 
+/// What a call fails with.
+impl From<No> for Failure {
+    fn from(no: No) -> Self {
+        match no {
+            No::Refused(failure) => failure,
+            No::Fault(what) => {
+                let message = format!("the component was ended: {what}; tell its vendor");
+                Failure::new(Code::Internal, "component-fault", message)
+            }
+        }
+    }
+}
+
 /// The one place that a [`Granted`] comes from.
 fn grant<T>(value: T) -> Granted<T> {
     Granted(value)

@@ -70,7 +70,7 @@ impl Work<'_> {
                 Err(failure) => ("allowed", Ok(Response::Failed(failure))),
             },
             Err(No::Refused(failure)) => ("refused", Ok(Response::Failed(failure))),
-            Err(No::Fault(what)) => ("fault", Err(fault(&what))),
+            Err(fault) => ("fault", Err(fault.into())),
         };
         let failure = match &response {
             Ok(Response::Failed(failure)) => Some(failure),
@@ -260,6 +260,5 @@ pub(super) fn no_component() -> Failure {
 
 /// A guest at fault.
 fn fault(what: &str) -> Failure {
-    let message = format!("the component was ended: {what}; tell its vendor");
-    Failure::new(Code::Internal, "component-fault", message)
+    No::Fault(what.to_owned()).into()
 }
