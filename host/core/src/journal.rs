@@ -1,6 +1,6 @@
 //! What is remembered of volumes on this node: durably, and before the act it speaks of.
 //!
-//! `<data-dir>/<vendor>~<driver>/volumes/<key>.json` is a volume's [record](record);
+//! `<data-dir>/<vendor>~<driver>/volumes/<key>.json` is a volume's [record];
 //! `<data-dir>/claims/<identity>` says which volume a resource belongs to, for all drivers that
 //! share the data directory. A record is replaced as a whole: written beside it, synced, renamed
 //! over it, and the directory synced; a crash leaves the old one or the new one. A claim is a

@@ -4,7 +4,7 @@
 //! processes behind it: they may crash, hang in the kernel or be killed. So it parses nothing,
 //! opens nothing (but for [`init`], which has no more to do than read two files) and waits only
 //! where a timer and SIGTERM end the wait. What it does not do
-//! itself it leaves to the [`broker`](crate::broker), over one socket:
+//! itself it leaves to the `broker`, over one socket:
 //!
 //! - broker → supervisor: the failure exit code as soon as it is known, the reply;
 //! - supervisor → broker: stop. It says so once; after that nothing is attached.

@@ -1,7 +1,7 @@
 //! What `bindgen!` makes of `wit/`, and nothing else.
 //!
 //! The world is never instantiated as a whole, because a component exports only what it
-//! supports: [`exports`](super::exports) takes up each exported interface by itself.
+//! supports: `exports.rs` takes up each exported interface by itself.
 
 #![expect(missing_docs, reason = "bindgen's output; wit/ documents it")]
 

@@ -1,7 +1,7 @@
 //! Block devices: opened once, proven to be what was asked for, and proven again before each use.
 //!
 //! A device that somebody else uses can be found and looked at; whatever would write to it or
-//! mount it asks [`refuse_if_held`] first. How loop devices are made is [`super::loopdev`]'s.
+//! mount it asks `refuse_if_held` first. How loop devices are made is [`super::loopdev`]'s.
 
 use std::cell::Cell;
 use std::fs::File;

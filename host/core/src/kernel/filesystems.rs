@@ -1,4 +1,4 @@
-//! Making and checking filesystems; growing them is [`grow`](mod@grow)'s.
+//! Making and checking filesystems; growing them is `grow.rs`'s.
 //!
 //! What reads or writes on-disk structures with any cleverness is a tool of the distribution or
 //! the kernel itself; here is which of them, when, and what its answer means. A filesystem is

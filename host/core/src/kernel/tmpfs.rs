@@ -45,7 +45,7 @@ pub struct TmpfsFile {
     pub mode: u32,
 }
 
-/// Makes an empty tmpfs. `group` is also written to the files that [`write`] puts into it.
+/// Makes an empty tmpfs. `group` is also written to the files that [`write()`] puts into it.
 pub fn create(tmpfs: Granted<Tmpfs>) -> Result<PendingMount, Failure> {
     let Tmpfs { size, mode, group } = tmpfs.into_inner();
     if size == 0 || mode > 0o7777 {

@@ -2,7 +2,7 @@
 //!
 //! Fields are those of fs/xfs/libxfs/xfs_format.h `struct xfs_dsb`, big-endian. Checksums are left
 //! to the kernel: a superblock with a wrong one is still somebody's filesystem. What the log says
-//! is [`log`]'s.
+//! is `log.rs`'s.
 
 mod log;
 
