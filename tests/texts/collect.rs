@@ -161,7 +161,7 @@ struct Collector {
 
 impl Collector {
     fn add(&mut self, template: Template) {
-        let alone = (self.saying || self.before_cause) && template.has_letters();
+        let alone = (self.saying || self.before_cause) && template.letters() > 0;
         if template.is_text() || alone {
             let (reason, before_cause) = (self.reason.clone(), self.before_cause);
             let text = Text { reason, template, before_cause };

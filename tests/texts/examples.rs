@@ -18,8 +18,18 @@ const REPLIES: &str = "tests/cases";
 /// What `wasmount` says to mistakes.
 const MISTAKES: &str = "host/cli/tests/mistakes.toml";
 
+/// A text as somebody reads it.
+pub(crate) struct Example {
+    /// With all that is around it.
+    pub(crate) shown: String,
+    /// What a program of wasmount says of it.
+    pub(crate) said: String,
+    /// Whether it is what a terminal shows of a mistake.
+    pub(crate) is_mistake: bool,
+}
+
 /// All examples.
-pub(crate) fn all() -> Vec<String> {
+pub(crate) fn all() -> Vec<Example> {
     let mut all = mistakes();
     all.extend(decisions());
     all.extend(replies());
@@ -37,7 +47,7 @@ fn table<T: for<'a> Deserialize<'a>>(path: &str) -> Vec<T> {
 }
 
 /// Terminals.
-fn mistakes() -> Vec<String> {
+fn mistakes() -> Vec<Example> {
     #[derive(Deserialize)]
     struct Case {
         arguments: Vec<String>,
@@ -45,13 +55,15 @@ fn mistakes() -> Vec<String> {
         exit: i32,
     }
     let shown = |Case { arguments, stderr, exit }| {
-        format!("$ wasmount {}\n{}\n(exit code {exit})", arguments.join(" "), stderr.trim_end())
+        let said = stderr.trim_end().to_owned();
+        let shown = format!("$ wasmount {}\n{said}\n(exit code {exit})", arguments.join(" "));
+        Example { shown, said, is_mistake: true }
     };
     table(MISTAKES).into_iter().map(shown).collect()
 }
 
 /// Replies, where the component hands on to kubelet what it was answered.
-fn decisions() -> Vec<String> {
+fn decisions() -> Vec<Example> {
     #[derive(Deserialize)]
     struct Case {
         #[serde(rename = "in")]
@@ -69,12 +81,13 @@ fn decisions() -> Vec<String> {
             }
         };
         let reply = Reply::failure(Some(&driver), Some(operation), &failure);
-        Some(String::from_utf8(reply.to_json_line()).expect("JSON is UTF-8").trim_end().to_owned())
+        let document = String::from_utf8(reply.to_json_line()).expect("JSON is UTF-8");
+        Some(replied(document.trim_end()))
     };
     table(DECISIONS).into_iter().filter_map(shown).collect()
 }
 
-fn replies() -> Vec<String> {
+fn replies() -> Vec<Example> {
     #[derive(Deserialize)]
     struct Case {
         stdout: String,
@@ -85,5 +98,11 @@ fn replies() -> Vec<String> {
         .collect();
     files.sort();
     let tables = files.iter().map(|file| table(&format!("{REPLIES}/{file}")));
-    tables.flatten().map(|Case { stdout }| stdout).collect()
+    tables.flatten().map(|Case { stdout }| replied(&stdout)).collect()
+}
+
+fn replied(document: &str) -> Example {
+    let reply: serde_json::Value = serde_json::from_str(document).expect("a reply");
+    let said = reply["message"].as_str().unwrap_or_default().to_owned();
+    Example { shown: document.to_owned(), said, is_mistake: false }
 }

@@ -15,8 +15,10 @@ mod template;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 
 use collect::Text;
+use examples::Example;
 use reasons::Reasons;
 
 const SNAPSHOT: &str = "docs/texts.txt";
@@ -110,28 +112,52 @@ fn no_text_escapes() {
 fn snapshot() -> String {
     let sources = sources::shipped();
     let reasons = Reasons::of(sources.iter().map(|source| &source.file));
-    let mut examples = examples::all();
+    let texts = sources.iter().flat_map(|source| {
+        collect::texts(&source.file, &reasons).into_iter().map(|text| (&source.path, text))
+    });
+    let texts: Vec<(&PathBuf, Text)> = texts.collect();
+    let (examples, left) = assigned(&texts, examples::all());
     let mut out = HEAD.to_owned();
-    for source in &sources {
-        let texts = collect::texts(&source.file, &reasons);
-        if !texts.is_empty() {
-            let _ = write!(out, "\n\n== {}\n", source.path.display());
+    let mut within = None;
+    for ((path, text), example) in texts.iter().zip(examples) {
+        if within.replace(path) != Some(path) {
+            let _ = write!(out, "\n\n== {}\n", path.display());
         }
-        for text in texts {
-            let _ = write!(out, "\n{}\n", indented(&shown(&text), "  "));
-            // Each is shown once, with the first text that is in it.
-            if let Some(at) = examples.iter().position(|example| is_example(&text, example)) {
-                let _ = writeln!(out, "{}", indented(&examples.remove(at), "    > "));
-            }
+        let _ = write!(out, "\n{}\n", indented(&shown(text), "  "));
+        if let Some(example) = example {
+            let _ = writeln!(out, "{}", indented(&example.shown, "    > "));
         }
+    }
+    let _ = write!(out, "\n\n== in the words of libraries\n");
+    for example in left.iter().filter(|example| example.is_mistake) {
+        let _ = write!(out, "\n{}\n", indented(&example.shown, "    > "));
     }
     out
 }
 
-fn is_example(text: &Text, example: &str) -> bool {
+/// An example for each text that has one, and the examples that are left. Each is shown once, with
+/// the longest text that is in it.
+fn assigned(
+    texts: &[(&PathBuf, Text)],
+    mut examples: Vec<Example>,
+) -> (Vec<Option<Example>>, Vec<Example>) {
+    let mut assigned: Vec<_> = texts.iter().map(|_| None).collect();
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(texts[index].1.template.letters()));
+    for index in order {
+        let at = examples.iter().position(|example| is_example(&texts[index].1, example));
+        assigned[index] = at.map(|at| examples.remove(at));
+    }
+    (assigned, examples)
+}
+
+fn is_example(text: &Text, example: &Example) -> bool {
     let reason = text.reason.as_ref().filter(|reason| !reason.contains('{'));
-    let named = reason.is_none_or(|reason| example.contains(&format!("[{reason}]")));
-    named && text.template.is_in(example)
+    // A terminal is shown the message alone.
+    let named = example.is_mistake
+        || reason.is_none_or(|reason| example.said.contains(&format!("[{reason}]")));
+    let after = if text.before_cause { ": " } else { "" };
+    named && text.template.is_in(&example.said, after)
 }
 
 fn shown(text: &Text) -> String {

@@ -60,9 +60,9 @@ impl Template {
         Self(parts)
     }
 
-    /// Whether anything but holes and signs is in it.
-    pub(crate) fn has_letters(&self) -> bool {
-        self.words().any(|words| words.contains(char::is_alphabetic))
+    /// How many letters it has, those of what fills its holes not counted.
+    pub(crate) fn letters(&self) -> usize {
+        self.words().flat_map(str::chars).filter(|c| c.is_alphabetic()).count()
     }
 
     /// Whether it is a text: it has a word, and something beside it. A lone word is a name.
@@ -73,17 +73,23 @@ impl Template {
             && self.words().flat_map(str::split_whitespace).any(is_word)
     }
 
-    /// Whether a text that was shown has this one in it. What says next to nothing is in none.
-    pub(crate) fn is_in(&self, shown: &str) -> bool {
-        let letters = self.words().flat_map(str::chars).filter(|c| c.is_alphabetic()).count();
+    /// Whether a text that was shown has this one in it, followed by `after`. What says next to
+    /// nothing is in none.
+    pub(crate) fn is_in(&self, shown: &str, after: &str) -> bool {
+        let telling = |word: &&str| word.chars().filter(|c| c.is_alphabetic()).count() > 1;
+        let words = self.words().flat_map(str::split_whitespace).filter(telling).count();
+        let last = self.words().last().map(|words| format!("{words}{after}"));
+        let end = self.words().count().saturating_sub(1);
         let mut rest = shown;
-        letters > 8
-            && self.words().all(|words| match rest.find(words) {
-                Some(at) => {
-                    rest = &rest[at + words.len()..];
-                    true
-                }
-                None => false,
+        words > 1
+            && self.words().enumerate().all(|(index, words)| {
+                let words = last.as_deref().filter(|_| index == end).unwrap_or(words);
+                let Some(at) = rest.find(words) else { return false };
+                // A text does not begin within a word.
+                let begun = index == 0 && matches!(self.0.first(), Some(Part::Words(_)));
+                let within = rest[..at].ends_with(char::is_alphanumeric);
+                rest = &rest[at + words.len()..];
+                !(begun && within)
             })
     }
 
