@@ -184,7 +184,7 @@ fn attempt(
 
     let on_node = rustix::process::geteuid().is_root();
     if !on_node && operation.needs_root() {
-        let message = "is for a node, and this process is not root";
+        let message = "can only be done as root on a node";
         return Err(Failure::new(Code::FailedPrecondition, "not-root", message));
     }
     let ledger = match on_node.then(|| Ledger::open(receipt, &bundle.driver, &call, link)) {

@@ -215,10 +215,11 @@ impl Work<'_> {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let DeviceQuery { rule, path, .. } = query.get();
+                let seconds = time.as_secs_f32();
                 let message = format!(
-                    "no device has come to {} within {} s, where the rule `{rule}` looks for it",
+                    "no device has come to {} within {seconds} s, where the rule `{rule}` looks \
+                     for it; look whether it is attached, and what path it has",
                     path.display(),
-                    time.as_secs_f32(),
                 );
                 return Err(Failure::new(Code::DeadlineExceeded, "no-device", message));
             }
@@ -373,5 +374,5 @@ fn too_many(no: crate::decide::No) -> Failure {
 }
 
 fn away() -> Failure {
-    Failure::new(Code::FailedPrecondition, "not-root", "needs root and a node")
+    Failure::new(Code::FailedPrecondition, "not-root", "can only be done as root on a node")
 }

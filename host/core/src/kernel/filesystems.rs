@@ -241,7 +241,7 @@ fn run_check(device: &Device, arguments: &[&str], lock: BorrowedFd<'_>) -> Resul
 fn writable(device: &Device) -> Result<(), Failure> {
     device::recheck(device)?;
     if device::is_read_only(device)? {
-        let message = format!("{} is read-only", device.node().display());
+        let message = format!("{} is read-only, and would be written to", device.node().display());
         return Err(unfit("device-read-only", message));
     }
     Ok(())

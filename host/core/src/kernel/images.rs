@@ -212,8 +212,10 @@ impl ImageDir {
         })?;
         let found = file.metadata().map_err(|error| Failure::io(what(), &error))?;
         if found.mode() & 0o002 != 0 {
-            let message =
-                format!("the image directory {} is writable by everybody", path.display());
+            let message = format!(
+                "the image directory {0} is writable by everybody; run `chmod o-w {0}`",
+                path.display()
+            );
             return Err(unfit("image-directory", message));
         }
         Ok(Rc::new(Self { file, path: path.to_owned() }))
