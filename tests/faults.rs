@@ -123,6 +123,25 @@ impl Volume<'_> {
     }
 }
 
+/// Of a disk there is no account of what was ever written: the host has to find it.
+#[test]
+fn one_byte_is_enough_not_to_be_blank() {
+    with_each(|volume| {
+        let user = [("id", "faulty"), ("blindly", "true")];
+        let json = options_as(volume.fs_type, volume.name(), "rw", &user);
+        for place in [0, 4 * MIB - 1, volume.size - 4 * MIB, volume.size - 1] {
+            volume.disk.write(1, place);
+            let before = volume.disk.digest();
+            let mounted = volume.driver.call(&["mountdevice", &volume.directory(), "", &json]);
+            mounted.fails_with("not-blank");
+            assert_eq!(volume.disk.digest(), before, "{}: the disk has changed", volume.fs_type);
+            volume.disk.write(0, place);
+        }
+        volume.driver.call(&["mountdevice", &volume.directory(), "", &json]).success();
+        volume.unmount();
+    });
+}
+
 #[test]
 fn what_cannot_be_read_is_never_blank() {
     with_each(|volume| {

@@ -59,17 +59,19 @@ impl Faulty {
     /// The machine's disk, as one of that many bytes, all zero.
     pub fn blank(size: u64) -> Self {
         assert!(is_here(), "whoever's disk this is");
+        let disk = OpenOptions::new().write(true).open(DISK).expect("the machine's disk");
+        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        fallocate(&disk, flags, 0, REAL).expect("written");
+        sync();
         let faulty = Self { size: size.into() };
-        faulty.wipe();
         dmsetup(&["create", "faulty", "--table", &faulty.table(&[])]);
         faulty
     }
 
-    /// Makes all of it zero.
-    pub fn wipe(&self) {
+    /// Writes a byte, wherever it is and whoever has the disk.
+    pub fn write(&self, byte: u8, at: u64) {
         let disk = OpenOptions::new().write(true).open(DISK).expect("the machine's disk");
-        let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        fallocate(&disk, flags, 0, REAL).expect("written");
+        disk.write_all_at(&[byte], at).expect("written");
         sync();
     }
 

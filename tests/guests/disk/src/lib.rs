@@ -37,7 +37,12 @@ export! {
             let device = devices::find("disk", &id)?
                 .ok_or_else(|| Error::not_found("no-disk", "the disk is not attached"))?;
             let fs_type = volume.fs_type().unwrap_or_else(|| "ext4".to_owned());
-            match (device.probe()?, volume.access()) {
+            // One that does not look is told by the host what is there.
+            let found = match volume.option("blindly") {
+                Some(_) => None,
+                None => device.probe()?,
+            };
+            match (found, volume.access()) {
                 (None, Access::ReadWrite) => filesystems::format(&device, &fs_type, &[])?,
                 (Some(_), Access::ReadWrite) => drop(filesystems::check(&device, &fs_type)?),
                 (_, Access::ReadOnly) => {}
