@@ -143,8 +143,12 @@ impl Cluster {
 
     /// kubelet's call, on the host.
     fn call(&self, driver: &str, arguments: &[&str]) -> Value {
-        let path = Path::new(self.plugin_dir).join(format!("example.com~{driver}")).join(driver);
-        answer(Command::new(path).args(arguments), arguments[0].to_owned()).success()
+        let mut call = Command::new(self.executable(driver));
+        answer(call.args(arguments), arguments[0].to_owned()).success()
+    }
+
+    fn executable(&self, driver: &str) -> PathBuf {
+        Path::new(self.plugin_dir).join(format!("example.com~{driver}")).join(driver)
     }
 
     /// A volume of loop-image, taken up and down as such a cluster does.
@@ -156,6 +160,14 @@ impl Cluster {
             "plugins/kubernetes.io/flexvolume/example.com/loop-image/mounts/{name}"
         ));
         let call = |arguments: &[&str]| self.call("loop-image", arguments);
+        let _undo = Undo {
+            driver: self.executable("loop-image"),
+            calls: [
+                vec!["unmount", &pod],
+                vec!["unmountdevice", &device],
+                vec!["detach", &name, NODE],
+            ],
+        };
         let attaches = call(&["init"])["capabilities"]["attach"] == true;
         assert_eq!(attaches, self.plugin_dir == DAEMON_SETS[0].1);
         for round in ["first", "second"] {
@@ -231,6 +243,20 @@ impl Cluster {
         }
         let left = fs::read_dir(self.plugin_dir).expect("a directory");
         assert_eq!(left.count(), 0);
+    }
+}
+
+/// Takes a volume down if the test has failed: mounts go with the host, and loop devices do not.
+struct Undo<'a> {
+    driver: PathBuf,
+    calls: [Vec<&'a str>; 3],
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        for call in self.calls.iter().filter(|_| std::thread::panicking()) {
+            let _ = Command::new(&self.driver).args(call).output();
+        }
     }
 }
 
