@@ -229,7 +229,10 @@ fn removed() -> Failure {
 /// it: the driver's own and `current`.
 fn own_directory() -> Result<PathBuf, Failure> {
     let executable = std::fs::read_link(OWN_EXECUTABLE).map_err(|error| {
-        Failure::io(format_args!("reading {OWN_EXECUTABLE}, for which /proc has to be mounted"), &error)
+        Failure::io(
+            format_args!("reading {OWN_EXECUTABLE}, for which /proc has to be mounted"),
+            &error,
+        )
     })?;
     let directory = executable.parent().unwrap_or(Path::new("/"));
     Ok(directory.to_owned())
