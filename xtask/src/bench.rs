@@ -5,6 +5,7 @@
 //! the ratios stand. Being over budget is a result and not an error.
 
 mod budget;
+mod crowd;
 mod programs;
 mod samples;
 mod subjects;
@@ -16,6 +17,7 @@ use crate::dist;
 use crate::node::Node;
 use crate::packages::{self, Program};
 use crate::steps::step;
+use subjects::Nodes;
 
 /// What is compared with needs more than the driver does.
 const TOOLS: &[Program] = &[
@@ -35,14 +37,25 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     };
     ensure!(packages::is_root(), "the bench mounts real filesystems: run it as root");
     packages::ensure(packages::EXT4_TOOLS, "the bench")?;
+    packages::ensure(packages::OTHER_TOOLS, "the bench")?;
     packages::ensure(TOOLS, "the bench")?;
     let workspace = Workspace::discover()?;
     dist::build(&workspace)?;
-    let node =
-        step("installing loop-image on a node of its own", || Node::install(&workspace, "bench"))?;
-    let programs = step("compiling what it is compared with", || programs::build(node.path()))?;
-    let measured = step("measuring", || subjects::measure(&node, &programs))?;
-    node.uninstall()?;
+    let nodes = step("installing loop-image and secret-files on nodes of their own", || {
+        let plain = Node::install(&workspace, "bench")?;
+        let secrets = plain.add(&workspace, "example.com/secret-files")?;
+        let crowded = Node::install(&workspace, "bench-1000")?;
+        anyhow::Ok(Nodes { plain, secrets, crowded })
+    })?;
+    step("giving one of them a thousand volumes", || crowd::gather(&nodes.crowded))?;
+    let programs =
+        step("compiling what they are compared with", || programs::build(nodes.plain.path()))?;
+    let measured = step("measuring", || subjects::measure(&nodes, &programs))?;
+    crowd::scatter(&nodes.crowded)?;
+    nodes.crowded.check_clean(&["pv-bench.img"])?;
+    for node in [nodes.plain, nodes.crowded] {
+        node.uninstall()?;
+    }
     let report = budget::Report::new(measured);
     if json {
         println!("{}", report.to_json());

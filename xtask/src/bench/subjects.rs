@@ -14,7 +14,7 @@ use rustix::mount::UnmountFlags;
 use super::programs::Programs;
 use super::samples::Samples;
 use crate::cargo;
-use crate::kubelet::{Pod, Verdict, Volume, exec};
+use crate::kubelet::{Kubelet, Pod, Verdict, Volume, exec};
 use crate::node::Node;
 
 /// Rounds that count.
@@ -41,9 +41,19 @@ pub(super) struct Measured {
     pub(super) driver_resident: u64,
 }
 
-/// Measures on the node, which is as it was afterwards.
-pub(super) fn measure(node: &Node, programs: &Programs) -> anyhow::Result<Measured> {
-    let mut run = Run::prepare(node, programs)?;
+/// Where drivers are called.
+pub(super) struct Nodes {
+    /// With one volume.
+    pub(super) plain: Node,
+    /// `secret-files`, on the same.
+    pub(super) secrets: Kubelet,
+    /// With a thousand volumes, see [`crowd`](super::crowd).
+    pub(super) crowded: Node,
+}
+
+/// Measures on the nodes, which are as they were afterwards.
+pub(super) fn measure(nodes: &Nodes, programs: &Programs) -> anyhow::Result<Measured> {
+    let mut run = Run::prepare(nodes, programs)?;
     for round in 0..WARMING_UP + ROUNDS {
         if round == WARMING_UP {
             run.samples.clear();
@@ -51,36 +61,46 @@ pub(super) fn measure(node: &Node, programs: &Programs) -> anyhow::Result<Measur
         run.light()?;
         if round % MOUNTING == 0 {
             // Who comes first changes: what one leaves to write back must not slow always the same.
-            for turn in 0..3 {
-                match (round / MOUNTING + turn) % 3 {
+            for turn in 0..4 {
+                match (round / MOUNTING + turn) % 4 {
                     0 => run.bash_jq()?,
                     1 => run.native()?,
-                    _ => run.ours()?,
+                    2 => run.ours(round / MOUNTING)?,
+                    _ => run.secret()?,
                 }
             }
         }
     }
     let driver_resident = run.resident()?;
-    let driver_size = fs::metadata(&node.kubelet.executable)?.len();
+    let driver_size = fs::metadata(&nodes.plain.kubelet.executable)?.len();
     Ok(Measured { samples: run.finish()?, driver_size, driver_resident })
 }
 
 struct Run<'a> {
-    node: &'a Node,
+    nodes: &'a Nodes,
     programs: &'a Programs,
     directory: PathBuf,
-    /// Ours.
-    volume: Volume,
-    /// What `attach` has answered.
-    token: String,
+    ours: [Ours<'a>; 3],
+    /// What `secret-files` mounts.
+    secret: Volume,
     /// The options of the bash driver, which takes paths.
     bash_options: String,
     samples: Samples,
 }
 
+/// A volume of `loop-image`, attached.
+struct Ours<'a> {
+    kubelet: &'a Kubelet,
+    volume: Volume,
+    /// What `attach` has answered.
+    token: String,
+    /// What its `mountdevice` and its `mount` are called here.
+    names: [&'static str; 2],
+}
+
 impl<'a> Run<'a> {
-    fn prepare(node: &'a Node, programs: &'a Programs) -> anyhow::Result<Run<'a>> {
-        let directory = node.path().join("bench");
+    fn prepare(nodes: &'a Nodes, programs: &'a Programs) -> anyhow::Result<Run<'a>> {
+        let directory = nodes.plain.path().join("bench");
         for name in ["bash.img", "native.img"] {
             let image = directory.join(name);
             File::create_new(&image)?.set_len(SIZE)?;
@@ -90,33 +110,44 @@ impl<'a> Run<'a> {
             fs::create_dir(directory.join(name))?;
         }
 
-        let volume = |user| Volume {
-            name: "pv-bench",
-            fs_type: "ext4",
-            writable: true,
-            user,
-            secret: vec![],
-        };
-        let bash = volume(vec![
+        let volume =
+            |name, fs_type, user| Volume { name, fs_type, writable: true, user, secret: vec![] };
+        let bash = vec![
             ("imagePath", text(&directory.join("bash.img"))?),
             ("stagedPath", text(&directory.join("bash-device"))?),
-        ]);
-        let volume = volume(vec![("size", "10Gi".to_string()), ("create", "true".to_string())]);
-        let token = node.kubelet.attach(&volume)?;
-        let bash_options = bash.options_for(&POD);
+        ];
+        let bash_options = volume("pv-bench", "ext4", bash).options_for(&POD);
+        let attached = |kubelet: &'a Kubelet, name, fs_type, names| {
+            let user = vec![("size", "10Gi".to_string()), ("create", "true".to_string())];
+            let volume = volume(name, fs_type, user);
+            let token = kubelet.attach(&volume)?;
+            anyhow::Ok(Ours { kubelet, volume, token, names })
+        };
+        let (plain, crowded) = (&nodes.plain.kubelet, &nodes.crowded.kubelet);
+        let ours = [
+            attached(plain, "pv-bench", "ext4", ["mountdevice", "mount"])?,
+            attached(plain, "pv-xfs", "xfs", ["mountdevice-xfs", "mount-xfs"])?,
+            attached(crowded, "pv-bench", "ext4", ["mountdevice-1000", "mount-1000"])?,
+        ];
+        let mut secret = volume("credentials", "", vec![]);
+        secret.secret = vec![("username", "app"), ("password", "correct horse battery staple")];
         let samples = Samples::default();
-        Ok(Run { node, programs, directory, volume, token, bash_options, samples })
+        Ok(Run { nodes, programs, directory, ours, secret, bash_options, samples })
     }
 
     /// Those that do nothing on the node.
     fn light(&mut self) -> anyhow::Result<()> {
-        let kubelet = &self.node.kubelet;
         self.samples.add("static-c", time(&self.programs.static_c, &[])?);
         self.samples.add("bash", time(&self.programs.bash, &[])?);
-        kubelet.init()?;
-        self.samples.add("init", kubelet.elapsed());
-        ensure!(kubelet.is_attached(&self.volume)?, "the volume is not attached");
-        self.samples.add("isattached", kubelet.elapsed());
+        let [ours, _, crowded] = &self.ours;
+        ours.kubelet.init()?;
+        self.samples.add("init", ours.kubelet.elapsed());
+        for (name, Ours { kubelet, volume, .. }) in
+            [("isattached", ours), ("isattached-1000", crowded)]
+        {
+            ensure!(kubelet.is_attached(volume)?, "the volume is not attached");
+            self.samples.add(name, kubelet.elapsed());
+        }
         Ok(())
     }
 
@@ -153,28 +184,40 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn ours(&mut self) -> anyhow::Result<()> {
-        let kubelet = &self.node.kubelet;
-        let device = kubelet.wait_for_attach(&self.volume, &self.token)?;
-        kubelet.mount_device(&self.volume, &device)?;
-        self.samples.add("mountdevice", kubelet.elapsed());
-        kubelet.mount(&self.volume, &POD)?;
-        self.samples.add("mount", kubelet.elapsed());
-        kubelet.unmount(&self.volume, &POD)?;
-        kubelet.unmount_device(&self.volume)
+    /// All volumes of ours, another one first each time.
+    fn ours(&mut self, time: usize) -> anyhow::Result<()> {
+        for turn in 0..self.ours.len() {
+            let Ours { kubelet, volume, token, names: [staging, publishing] } =
+                &self.ours[(time + turn) % self.ours.len()];
+            let device = kubelet.wait_for_attach(volume, token)?;
+            kubelet.mount_device(volume, &device)?;
+            self.samples.add(staging, kubelet.elapsed());
+            kubelet.mount(volume, &POD)?;
+            self.samples.add(publishing, kubelet.elapsed());
+            kubelet.unmount(volume, &POD)?;
+            kubelet.unmount_device(volume)?;
+        }
+        Ok(())
+    }
+
+    fn secret(&mut self) -> anyhow::Result<()> {
+        let kubelet = &self.nodes.secrets;
+        kubelet.mount(&self.secret, &POD)?;
+        self.samples.add("mount-secret", kubelet.elapsed());
+        kubelet.unmount(&self.secret, &POD)
     }
 
     /// The largest of `init`, `isattached` and `mount`.
     fn resident(&self) -> anyhow::Result<u64> {
-        let kubelet = &self.node.kubelet;
-        let device = kubelet.wait_for_attach(&self.volume, &self.token)?;
-        kubelet.mount_device(&self.volume, &device)?;
-        let pod = kubelet.pod_directory(&self.volume, &POD);
+        let [Ours { kubelet, volume, token, .. }, ..] = &self.ours;
+        let device = kubelet.wait_for_attach(volume, token)?;
+        kubelet.mount_device(volume, &device)?;
+        let pod = kubelet.pod_directory(volume, &POD);
         fs::create_dir_all(&pod)?;
         let calls = [
             vec!["init".to_string()],
-            vec!["isattached".to_string(), self.volume.options(), kubelet.node.to_string()],
-            vec!["mount".to_string(), text(&pod)?, self.volume.options_for(&POD)],
+            vec!["isattached".to_string(), volume.options(), kubelet.node.to_string()],
+            vec!["mount".to_string(), text(&pod)?, volume.options_for(&POD)],
         ];
         let mut largest = 0;
         for arguments in calls {
@@ -184,14 +227,16 @@ impl<'a> Run<'a> {
             let kib: u64 = printed.trim().parse().context("not a size")?;
             largest = largest.max(kib << 10);
         }
-        kubelet.unmount(&self.volume, &POD)?;
-        kubelet.unmount_device(&self.volume)?;
+        kubelet.unmount(volume, &POD)?;
+        kubelet.unmount_device(volume)?;
         Ok(largest)
     }
 
     fn finish(self) -> anyhow::Result<Samples> {
-        self.node.kubelet.detach(&self.volume)?;
-        self.node.check_clean(&["pv-bench.img"])?;
+        for Ours { kubelet, volume, .. } in &self.ours {
+            kubelet.detach(volume)?;
+        }
+        self.nodes.plain.check_clean(&["pv-bench.img", "pv-xfs.img"])?;
         Ok(self.samples)
     }
 
