@@ -90,7 +90,7 @@ fn what_needs_no_node_works_and_all_else_says_why_not() {
                     "making {}/example.com~edition: Read-only file system (os error 30) [no-directory]",
                     run.display()
                 ),
-                _ => "is for a node, and this process is not root [not-root]".to_owned(),
+                _ => "can only be done as root on a node [not-root]".to_owned(),
             };
             assert_eq!(message, format!("{EDITION} {}: {why}", args[0]), "{user}");
         }
