@@ -25,7 +25,7 @@ use crate::guest::engine;
 use crate::guest::process::{self, Child};
 use crate::journal::NO_DIRECTORY;
 use crate::kernel::target::{self, Target};
-use crate::kernel::{blank, device, loopdev};
+use crate::kernel::{device, loopdev};
 use crate::link::{FromBroker, Link};
 use crate::reply::Reply;
 use crate::session::{Opened, Place, Session};
@@ -291,9 +291,6 @@ fn opened(
         if device.is_loop() {
             loopdev::refresh(device)?;
         }
-    }
-    if let (Some(device), Operation::MountDevice) = (&device, call.operation()) {
-        blank::read_ahead(device);
     }
     Ok(Opened { target, staging, device: device.map(Rc::new) })
 }

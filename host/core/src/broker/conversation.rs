@@ -13,6 +13,7 @@ use crate::call::{Attachment, Call, Operation};
 use crate::decide::{self, No};
 use crate::failure::{Code, Failure};
 use crate::guest::process::{Child, How};
+use crate::kernel::blank;
 use crate::reply::Reply;
 use crate::wire::{FromGuest, Outcome, Request, Response, Start, VolumeFacts};
 
@@ -31,6 +32,10 @@ impl Work<'_> {
         };
         let start = self.start();
         let mut answer = guest.channel().send_now(&start);
+        // While the component starts.
+        if let (Some(device), Operation::MountDevice) = (&self.session.device, start.operation) {
+            blank::read_ahead(device);
+        }
         let mut buffer = Vec::new();
         loop {
             if answer.is_err() {

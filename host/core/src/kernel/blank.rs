@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::device::{self, Device, Proof};
 use super::filesystems::Filesystem;
-use super::superblocks::{self, Found, Source, Superblock};
+use super::superblocks::{self, Found, Source, Superblock, ext};
 use super::{failed, images, raw, unfit};
 use crate::failure::{Code, Failure};
 
@@ -34,6 +34,9 @@ const STEP: u64 = 1024 * 1024 * 1024;
 /// How much of the start is read at once: where nearly all signatures are, and with ext or xfs
 /// all that is looked at.
 const START: usize = 20 * 1024;
+
+/// The unit in which the kernel reads, in bytes.
+const PAGE: u64 = 4096;
 
 /// What is on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,12 +86,17 @@ pub fn probe(device: &Device) -> Result<Content, Failure> {
     }
 }
 
-/// Has the kernel read what [`probe`] looks at first, and goes on. What goes wrong is probe's to
-/// find out.
+/// Reads what [`probe`] looks at first, and has the kernel read what a checker of ext looks at.
+/// What goes wrong is theirs to find out.
 pub fn read_ahead(device: &Device) {
-    if forget_cache(device).is_ok() {
-        let length = NonZeroU64::new(START as u64);
-        let _ = rustix::fs::fadvise(&device.file, 0, length, rustix::fs::Advice::WillNeed);
+    let looked_at = || -> Option<[u64; 3]> {
+        forget_cache(device).ok()?;
+        let source = read(device).ok()?;
+        ext::primary(&source).ok()??.read_next(&source).ok()
+    };
+    for offset in looked_at().into_iter().flatten() {
+        let (page, length) = (offset & !(PAGE - 1), NonZeroU64::new(PAGE));
+        let _ = rustix::fs::fadvise(&device.file, page, length, rustix::fs::Advice::WillNeed);
     }
 }
 
