@@ -51,10 +51,6 @@ export! {
 
     impl Device for LoopImage {
         fn mount_device(volume: &VolumeSpec, _: Option<&str>, target: &MountTarget) -> Result {
-            // A filesystem that is mounted must not be checked or mounted again.
-            if target.is_mounted()? {
-                return Ok(());
-            }
             let options = Options::of(volume)?;
             let access = volume.access();
             let device = match images::attached()? {
@@ -75,9 +71,6 @@ export! {
 
     impl Volume for LoopImage {
         fn mount(volume: &VolumeSpec, target: &MountTarget) -> Result {
-            if target.is_mounted()? {
-                return Ok(());
-            }
             target.attach(mounts::bind::staged(volume.access())?)
         }
 

@@ -22,9 +22,6 @@ struct SecretFiles;
 export! {
     impl Volume for SecretFiles {
         fn mount(volume: &VolumeSpec, target: &MountTarget) -> Result {
-            if target.is_mounted()? {
-                return Ok(());
-            }
             let group = volume.fs_group();
             let options = Options::parse(volume.options())?;
             let files = match options.files {

@@ -18,7 +18,7 @@ use crate::kubelet::{Kubelet, Pod, Verdict, Volume, exec};
 use crate::node::Node;
 
 /// Rounds that count.
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 400;
 /// Rounds before them, to fill caches and to format what is blank.
 const WARMING_UP: usize = 4;
 /// Mounting takes part in one round of so many.
