@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
-use wasmount_tests::{Driver, EDITION, Edition, Node, UID, component, options, program, until};
+use wasmount_tests::{Driver, EDITION, Edition, Node, UID, component, options, program};
 
 const CALLERS: usize = 16;
 
@@ -69,25 +69,28 @@ fn calls_that_come_meanwhile_find_all_of_it_or_nothing() {
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
 
-/// `wasmount uninstall` that waits for a call.
+/// A `wasmount` that waits for a call.
 struct Waiting {
     child: Child,
     said: BufReader<std::process::ChildStderr>,
 }
 
 impl Waiting {
-    fn start(node: &Node, driver: &str) -> Self {
-        let mut child = Command::new(program("wasmount"))
-            .args(["uninstall", driver, "--plugin-dir"])
-            .arg(node.path("plugins"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("wasmount");
+    fn uninstall(node: &Node, driver: &str) -> Self {
+        let mut uninstall = Command::new(program("wasmount"));
+        Self::start(uninstall.args(["uninstall", driver, "--plugin-dir"]).arg(node.path("plugins")))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("wasmount");
         let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut line = String::new();
-        said.read_line(&mut line).expect("a line");
+        // `install` says first what it compiles.
+        while line.is_empty() || line.starts_with("compiling ") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).expect("a line"), 0, "it waits for nobody");
+        }
         assert!(line.starts_with("waiting for a call that is under way (process "), "{line}");
         Self { child, said }
     }
@@ -109,7 +112,7 @@ fn a_call_that_is_under_way_is_waited_for() {
     let json = options("pv-1", "rw", &SLEEPS);
     let call = driver.start(&["isattached", &json, "node-1"]);
     call.guest();
-    let uninstall = Waiting::start(&node, "example.com/hostile");
+    let uninstall = Waiting::uninstall(&node, "example.com/hostile");
     let error = driver.exec(&["isattached", &json, "node-1"]).expect_err("it is closed");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     assert!(call.stop().ends_with("[stopped]"));
@@ -126,7 +129,7 @@ fn an_interrupt_leaves_the_driver_as_it_was() {
     let call = driver.start(&["isattached", &json, "node-1"]);
     call.guest();
     for signal in [Signal::INT, Signal::TERM] {
-        let uninstall = Waiting::start(&node, "example.com/hostile");
+        let uninstall = Waiting::uninstall(&node, "example.com/hostile");
         kill_process(Pid::from_child(&uninstall.child), signal).expect("it waits");
         let said = "wasmount: interrupted while a call was under way; the driver is as it was\n";
         assert_eq!(uninstall.end(), (said.to_owned(), Some(1)));
@@ -146,18 +149,14 @@ fn a_change_that_could_strand_a_volume_waits_for_calls_too() {
     call.guest();
     let before = driver.version();
     let binary = program("wasmount-driver").display().to_string();
-    let change = || {
-        let more = ["--driver-binary", &binary, "--node-only"];
-        node.installs_file(&component("hostile"), driver.name(), &more)
-    };
-    let answer = thread::scope(|scope| {
-        let changing = scope.spawn(change);
-        until("the driver is closed", || (!driver.executable().exists()).then_some(()));
-        assert_eq!(driver.version(), before, "and not changed yet");
-        assert!(call.stop().ends_with("[stopped]"));
-        changing.join().expect("it is well")
-    });
-    assert_eq!(answer.exit, Some(0), "{}", answer.stderr);
+    let node_only = ["--driver-binary", &binary, "--node-only"];
+    let mut install = node.install_command(&component("hostile"), driver.name(), &node_only);
+    let change = Waiting::start(&mut install);
+    assert!(!driver.executable().exists(), "the driver is closed");
+    assert_eq!(driver.version(), before, "and not changed yet");
+    assert!(call.stop().ends_with("[stopped]"));
+    let (said, exit) = change.end();
+    assert_eq!(exit, Some(0), "{said}");
     assert_eq!(driver.call(&["init"]).success()["capabilities"]["attach"], false);
 
     // A volume that is in use stands in the way, and nothing is closed for it.
@@ -172,7 +171,7 @@ fn a_change_that_could_strand_a_volume_waits_for_calls_too() {
     let apply = ["grants", "apply", driver.name(), &grants, "--plugin-dir", &plugins];
     assert_eq!(node.wasmount(&apply).exit, Some(0));
     driver.call(&["mount", &pod_dir, &options("pv-1", "rw", &[])]).success();
-    let refused = change();
+    let refused = node.installs_file(&component("hostile"), driver.name(), &node_only);
     let told = "and they were attached by the cluster, and nothing else takes them down again; until \
                 they are gone, install it without --node-only\n";
     assert!(refused.stderr.ends_with(told), "{}", refused.stderr);

@@ -143,6 +143,11 @@ impl Node {
 
     /// Runs `wasmount install` on a component's file, with the node's directories and more.
     pub fn installs_file(&self, component: &Path, name: &str, more: &[&str]) -> Answer {
+        answer(&mut self.install_command(component, name, more), format!("install {name}"))
+    }
+
+    /// What [`installs_file`](Self::installs_file) runs.
+    pub fn install_command(&self, component: &Path, name: &str, more: &[&str]) -> Command {
         let mut command = Command::new(program("wasmount"));
         command.arg("install").arg(component).args(["--driver", name]);
         command.args(["--node-name", &self.name]).args(more);
@@ -155,7 +160,7 @@ impl Node {
         ] {
             command.arg(flag).arg(self.path(dir));
         }
-        answer(&mut command, format!("install {name}"))
+        command
     }
 
     /// A driver that is installed already.
