@@ -355,6 +355,8 @@ fn leave_the_caller() {
         // Without /dev/null there is still no holding on to the pipe.
         Err(_) => std::process::exit(1),
     }
+    // Nor is the directory that it was in kept from being unmounted, by this process or by a tool.
+    let _ = rustix::process::chdir("/");
     // A core dump or a debugger of the same user would show secrets.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }

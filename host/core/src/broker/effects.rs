@@ -138,13 +138,15 @@ impl Work<'_> {
         }
         self.audit.flush();
         let attach = self.effects.attach.take();
-        let take_effect = || {
+        let take_effect = || -> Result<(), Failure> {
             crash::point("permitted");
-            attach.map(mounts::attach).transpose()
+            if let Some(attach) = attach {
+                mounts::attach(attach)?;
+                crash::point("attached");
+            }
+            Ok(())
         };
-        self.link.take_effect(take_effect).unwrap_or_else(|| Err(stopped()))?;
-        crash::point("attached");
-        Ok(())
+        self.link.take_effect(take_effect).unwrap_or_else(|| Err(stopped()))
     }
 }
 

@@ -77,9 +77,10 @@ fn with_nothing_but(
         configure_capability_in_ambient_set(capability, true)?;
     }
     let spawned = spawn();
-    clear_ambient_capability_set()?;
-    set_capabilities(None, sets)?;
-    set_capabilities_secure_bits(bits)?;
+    // What cannot be put back keeps a tool from nothing, and one that runs has to be waited for.
+    let _ = clear_ambient_capability_set();
+    let _ = set_capabilities(None, sets);
+    let _ = set_capabilities_secure_bits(bits);
     spawned
 }
 
