@@ -10,8 +10,8 @@ use std::path::Path;
 
 use wasmount_core::crash::POINTS;
 use wasmount_tests::{
-    Driver, FILESYSTEMS, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, killed, killed_and_repeated,
-    options, options_as,
+    Driver, FILESYSTEMS, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, figures, killed,
+    killed_and_repeated, options, options_as,
 };
 
 #[test]
@@ -34,6 +34,7 @@ fn the_next_call_repairs_what_a_crash_left() {
         let silent: Vec<_> = POINTS.iter().filter(|point| !fired.contains(*point)).collect();
         assert!(silent.is_empty(), "{}: no call of the sequence meets {silent:?}", filesystem.0);
     }
+    figures(&[("points", POINTS.len() as u64)]);
 }
 
 /// A record of an interrupted format is one node's, and the volume may have been elsewhere since:

@@ -8,6 +8,7 @@
 mod answer;
 pub mod cluster;
 mod edition;
+mod figures;
 mod given_back;
 pub mod host;
 mod killed;
@@ -21,6 +22,7 @@ mod storage;
 
 pub use answer::Answer;
 pub use edition::{EDITION, Edition};
+pub use figures::figures;
 pub use killed::{killed, killed_and_repeated};
 pub use node::{Driver, Node, UID, answer, is_mount_point, options, options_as};
 pub use process::Process;

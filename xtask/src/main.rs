@@ -17,6 +17,7 @@ mod elf;
 mod kubelet;
 mod node;
 mod packages;
+mod proof;
 mod scratch;
 mod steps;
 mod test;
@@ -24,6 +25,8 @@ mod vm;
 mod wasm_target;
 
 use std::process::ExitCode;
+
+use proof::Proof;
 
 /// One row of the table.
 struct Command {
@@ -51,6 +54,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--json]",
         about: "time the driver against native programs and a bash driver (root)",
         run: bench::run,
+    },
+    Command {
+        name: "crash",
+        arguments: "[--json]",
+        about: "kill the driver at every point of every operation, and see it recover (root)",
+        run: |arguments| Proof { name: "crash", options: &[] }.run(arguments),
     },
     Command {
         name: "dist",
@@ -83,7 +92,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, and the last one: whoever reads the end of a log sees how it ended.
-            println!("{name}: failed: {}", format!("{error:#}").trim().replace('\n', "; "));
+            let error = format!("{error:#}").trim().replace('\n', "; ");
+            if rest.iter().any(|argument| argument == "--json") {
+                println!("{}", serde_json::json!({ "name": name, "ok": false, "error": error }));
+            } else {
+                println!("{name}: failed: {error}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,8 @@
 //! Tests find what was built by the variables below and never build anything themselves. With
 //! `--vm`, or under CI, those that need a kernel of their own follow in a virtual machine.
 
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::ensure;
 
@@ -44,25 +45,37 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         [first, rest @ ..] if first == "--vm" => (true, rest),
         all => (std::env::var_os("CI").is_some_and(|ci| ci == "true"), all),
     };
+    let workspace = Workspace::discover()?;
+    let crash_driver = build(&workspace)?;
+    step("running the tests", || {
+        // What cargo test prints is this command's own result, and belongs on stdout.
+        let mut test = cargo_test(&workspace, &crash_driver);
+        let status = test.args(arguments).stdin(Stdio::null()).status()?;
+        ensure!(status.success(), "cargo test says so above");
+        Ok(())
+    })?;
+    if vm { vm::run(&workspace, &crash_driver) } else { Ok(()) }
+}
+
+/// Installs and builds all that tests need. Returns the driver with crash points.
+pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     if packages::is_root() {
         packages::ensure(packages::EXT4_TOOLS, "testing as root")?;
         packages::ensure(packages::OTHER_TOOLS, "testing as root")?;
         packages::ensure(TOOLS, "testing as root")?;
         packages::ensure(FOREIGN_TOOLS, "testing as root")?;
     }
-    let workspace = Workspace::discover()?;
     // First, since the shipped driver is then what is left where cargo puts both.
-    let crash_driver = dist::build_crash_driver(&workspace)?;
-    dist::build(&workspace)?;
-    step("running the tests", || {
-        let mut test = workspace.build("test", "release");
-        test.env(DIST, workspace.dist());
-        test.env(COMPONENTS, workspace.components());
-        test.env(CRASH_DRIVER, &crash_driver);
-        // What cargo test prints is this command's own result, and belongs on stdout.
-        let status = test.args(arguments).stdin(Stdio::null()).status()?;
-        ensure!(status.success(), "cargo test says so above");
-        Ok(())
-    })?;
-    if vm { vm::run(&workspace, &crash_driver) } else { Ok(()) }
+    let crash_driver = dist::build_crash_driver(workspace)?;
+    dist::build(workspace)?;
+    Ok(crash_driver)
+}
+
+/// `cargo test`, with what was built in its environment.
+pub(crate) fn cargo_test(workspace: &Workspace, crash_driver: &Path) -> Command {
+    let mut test = workspace.build("test", "release");
+    test.env(DIST, workspace.dist());
+    test.env(COMPONENTS, workspace.components());
+    test.env(CRASH_DRIVER, crash_driver);
+    test
 }
