@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx};
 use rustix::io::Errno;
@@ -31,6 +32,11 @@ use crate::failure::{Code, Failure};
 
 /// How many mounts stacked on one directory [`unmount`] takes off, before it gives up.
 const MAX_STACKED: usize = 16;
+
+/// For how long a mount may be busy while it is taken off, and how often it is tried. A process that
+/// another one starts has all of that one's files until it runs a program of its own.
+const BUSY: Duration = Duration::from_millis(200);
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// A mount that is attached nowhere yet.
 #[derive(Debug)]
@@ -204,7 +210,7 @@ pub fn attach(attach: Granted<Attach>) -> Result<Mounted, Failure> {
 }
 
 /// Takes every mount off the target. False if there was none, or no such directory. `busy` if
-/// one is in use; nothing is ever detached lazily, since its files would go on being written.
+/// one goes on being in use; nothing is ever detached lazily, since its files would go on being written.
 pub fn unmount(target: Granted<Rc<Target>>) -> Result<bool, Failure> {
     let target = target.into_inner();
     let shown = target.path.display();
@@ -212,12 +218,14 @@ pub fn unmount(target: Granted<Rc<Target>>) -> Result<bool, Failure> {
     let Some(path) = target.path_by_descriptor() else {
         return Ok(false);
     };
-    let mut unmounted = false;
-    for _ in 0..MAX_STACKED {
+    let (mut unmounted, mut stacked) = (false, 0);
+    let end = Instant::now() + BUSY;
+    while stacked < MAX_STACKED {
         match umount(&path, UnmountFlags::NOFOLLOW) {
-            Ok(()) => unmounted = true,
+            Ok(()) => (unmounted, stacked) = (true, stacked + 1),
             // EINVAL: not a mount point; or one the kernel will not take off.
             Err(Errno::INVAL | Errno::NOENT) => break,
+            Err(Errno::BUSY) if Instant::now() < end => std::thread::sleep(AGAIN),
             Err(Errno::BUSY) => {
                 let message = format!(
                     "{shown} is in use: a process still works in it or has files open there"

@@ -125,9 +125,14 @@ fn stacked_mounts_come_off_and_busy_ones_do_not() {
     let mut file = fs::File::create(path.join("open")).unwrap();
     assert_eq!(reason(take_off(&target)), "busy");
     file.write_all(b"still there").unwrap();
-    drop(file);
+    // Whoever has it only for a moment is waited for.
+    let moment = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(file);
+    });
     assert_eq!(take_off(&target), Ok(true));
     assert_eq!(target::mounted(&target).unwrap(), None);
+    moment.join().unwrap();
 }
 
 #[test]
