@@ -144,6 +144,7 @@ fn unstarted(error: &io::Error) -> Failure {
 /// The guest process's life. It ends here, where everything is still in place: to take apart an
 /// image and an engine would make the broker wait for nothing.
 fn live(broker: Pid, socket: OwnedFd) -> Infallible {
+    give_way();
     let ready = confine::confine(&[socket.as_fd()], broker).and_then(|()| Loader::new());
     let channel = Arc::new(Channel::new(socket));
     let Ok(Some((digest, image))) = channel.receive_file() else { leave() };
@@ -171,6 +172,44 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
         start = next;
         // Nothing of one call is left in the next: not even its memory.
         drop(used);
+    }
+}
+
+/// Has the scheduler let others cut in who run for a moment only: of this process nothing is wanted
+/// but that it gets done, while the broker waits for its disk. Each process goes on having its share of
+/// the processor, and a kernel that knows no slices of a process's own (before 6.12) changes nothing.
+fn give_way() {
+    /// `struct sched_attr` of sched_setattr(2), in its first version.
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        slice_ns: u64,
+        deadline: u64,
+        period: u64,
+    }
+    /// The longest slice there is.
+    const SLICE_NS: u64 = 100_000_000;
+    /// `SCHED_FLAG_KEEP_POLICY` of linux/sched.h: whatever kubelet runs under.
+    const KEEP_POLICY: u64 = 0x08;
+    let Ok(nice) = rustix::process::getpriority_process(None) else { return };
+    let attributes = Attributes {
+        size: size_of::<Attributes>() as u32,
+        policy: 0,
+        flags: KEEP_POLICY,
+        nice,
+        priority: 0,
+        slice_ns: SLICE_NS,
+        deadline: 0,
+        period: 0,
+    };
+    #[expect(unsafe_code, reason = "neither rustix nor nix has sched_setattr")]
+    // SAFETY: sched_setattr(2) reads `size` bytes at the pointer, which outlive the call.
+    unsafe {
+        libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
     }
 }
 
