@@ -31,8 +31,11 @@ fn the_next_call_repairs_what_a_crash_left() {
                 fired.insert(*point);
             }
         }
-        let silent: Vec<_> = POINTS.iter().filter(|point| !fired.contains(*point)).collect();
-        assert!(silent.is_empty(), "{}: no call of the sequence meets {silent:?}", filesystem.0);
+        let silent: Vec<_> =
+            POINTS.iter().copied().filter(|point| !fired.contains(point)).collect();
+        // Nothing is done ahead but for a check that takes long.
+        let expected: &[&str] = if filesystem.0 == "ext4" { &[] } else { &["foreseen"] };
+        assert_eq!(silent, expected, "{}: no call of the sequence meets these", filesystem.0);
     }
     figures(&[("points", POINTS.len() as u64)]);
 }

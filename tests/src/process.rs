@@ -49,6 +49,11 @@ impl Process {
         fs::read_link(format!("/proc/{}/exe", self.pid)).ok()
     }
 
+    /// The directory that it is in.
+    pub fn directory(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()
+    }
+
     /// The name that it was called by.
     pub fn called(&self) -> String {
         self.tells("cmdline").split('\0').next().unwrap_or_default().to_owned()

@@ -31,6 +31,7 @@ use crate::reply::Reply;
 use crate::session::{Opened, Place, Session};
 use crate::supervisor::safe_exit_code;
 
+mod ahead;
 mod claims;
 mod compose;
 mod conversation;
@@ -102,6 +103,7 @@ struct Turn<'a> {
 /// One operation's doings: what [`Turn::operate`] has gathered before the component is asked.
 struct Work<'a> {
     call: &'a Call,
+    bundle: &'a Bundle,
     link: &'a Link,
     audit: &'a mut Audit,
     session: Session,
@@ -178,9 +180,6 @@ fn attempt(
         Call::parse(operation, &arguments.args()[1..], &bundle.driver, &receipt.kubelet_root)?;
     let secrets = call.take_secrets();
     audit.line("call", about(&call, &bundle.id));
-    if let (true, Err(failure)) = (runs_component, bundle.verify_component()) {
-        *guest = Err(failure);
-    }
 
     let on_node = rustix::process::geteuid().is_root();
     if !on_node && operation.needs_root() {
@@ -227,6 +226,7 @@ impl Turn<'_> {
         let grants = Rc::clone(&self.grants);
         let mut work = Work {
             call,
+            bundle: self.bundle,
             link: self.link,
             audit: self.audit,
             session: Session::new(place, grants, call, secrets, record, opened),

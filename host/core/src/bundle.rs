@@ -7,6 +7,7 @@
 //! image's digest is checked over the very bytes that are loaded, which happens in the guest
 //! process and not here. Nothing here is ever written.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -63,6 +64,8 @@ pub struct Bundle {
     pub grants_text: String,
     /// The full version of the engine that is to load the image, where one is.
     engine: Option<String>,
+    /// Whether the component was found to be what the receipt says.
+    verified: Cell<bool>,
     /// Keeps the version where it is, in a call.
     _in_use: Option<OwnedFd>,
 }
@@ -118,13 +121,18 @@ impl Bundle {
         Ok((file, self.receipt.digests.image_hex()))
     }
 
-    /// Reads the whole component and compares it with the receipt.
+    /// Reads the whole component and compares it with the receipt, once.
     pub fn verify_component(&self) -> Result<(), Failure> {
+        if self.verified.get() {
+            return Ok(());
+        }
         let file = self.trust.file(&self.dir, &self.path, COMPONENT)?;
         let digest = receipt::digest_of(file).map_err(|error| {
             Failure::io(format_args!("reading {}", self.path.join(COMPONENT).display()), &error)
         })?;
-        self.same(COMPONENT, &digest, &self.receipt.digests.component)
+        self.same(COMPONENT, &digest, &self.receipt.digests.component)?;
+        self.verified.set(true);
+        Ok(())
     }
 
     fn trusting(path: &Path, trust: Trust) -> Result<Self, Failure> {
@@ -154,6 +162,7 @@ impl Bundle {
             receipt,
             grants_text,
             engine: None,
+            verified: Cell::new(false),
             _in_use: None,
         })
     }

@@ -13,6 +13,7 @@ pub const POINTS: &[&str] = &[
     "format-recorded",
     "formatted",
     "format-ended",
+    "foreseen",
     "filesystem-checked",
     "mount-made",
     "claimed",

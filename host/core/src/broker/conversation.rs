@@ -13,7 +13,6 @@ use crate::call::{Attachment, Call, Operation};
 use crate::decide::{self, No};
 use crate::failure::{Code, Failure};
 use crate::guest::process::{Child, How};
-use crate::kernel::blank;
 use crate::reply::Reply;
 use crate::wire::{FromGuest, Outcome, Request, Response, Start, VolumeFacts};
 
@@ -32,10 +31,7 @@ impl Work<'_> {
         };
         let start = self.start();
         let mut answer = guest.channel().send_now(&start);
-        // While the component starts.
-        if let (Some(device), Operation::MountDevice) = (&self.session.device, start.operation) {
-            blank::read_ahead(device);
-        }
+        self.get_ahead()?;
         let mut buffer = Vec::new();
         loop {
             if answer.is_err() {

@@ -21,6 +21,7 @@ use crate::kernel::{images, loopdev};
 use crate::reply::Reply;
 
 use super::Work;
+use super::ahead::Checked;
 use super::conversation::stopped;
 
 /// What a call has made, noted or taken down so far.
@@ -38,6 +39,10 @@ pub(super) struct Effects {
     pub(super) created: Option<Rc<ImageFile>>,
     /// What ends the lease that this call took.
     pub(super) leased: Option<Granted<Release>>,
+    /// The check that was done ahead.
+    pub(super) checked: Option<Checked>,
+    /// The record as it was before something was noted in it that may not come true.
+    pub(super) before: Option<VolumeRecord>,
     /// How much the component has logged, in bytes.
     pub(super) logged: usize,
 }
@@ -60,7 +65,8 @@ impl Effects {
 impl Work<'_> {
     /// Makes a successful call take effect, or takes back what it did.
     pub(super) fn commit(mut self, outcome: Result<Reply, Failure>) -> Result<Reply, Failure> {
-        let before = self.ledger.as_ref().and_then(|ledger| ledger.record.clone());
+        let now = || self.ledger.as_ref().and_then(|ledger| ledger.record.clone());
+        let before = self.effects.before.take().or_else(now);
         match outcome.and_then(|reply| self.take_effect().map(|()| reply)) {
             Ok(reply) => Ok(reply),
             Err(failure) => {
@@ -121,12 +127,7 @@ impl Work<'_> {
             record.settle();
             if ledger.would_change(&record) {
                 anything = true;
-                for identity in record.identities() {
-                    ledger.claim(identity)?;
-                }
-                crash::point("claimed");
-                ledger.replace(record)?;
-                crash::point("record-saved");
+                ledger.establish(record)?;
             }
         }
         if !anything {
@@ -181,17 +182,22 @@ fn note(record: &mut VolumeRecord, call: &Call, effects: &Effects) {
         let beneath_root = target.beneath_root.clone();
         let asked = call.volume().map_or(access, |volume| volume.facts.access);
         let mount = MountRef { beneath_root, asked, access, fs_type, device };
-        record.published.retain(|other| other.beneath_root != mount.beneath_root);
         if let Some((device, _)) = &effects.device {
             record.note_mounted(&device.identity);
         }
-        match call.operation() {
-            Operation::MountDevice => {
-                record.access = mount.access;
-                record.staged = Some(mount);
-            }
-            _ => record.published.push(mount),
+        note_mount(record, call.operation(), mount);
+    }
+}
+
+/// Writes into the record what that operation mounts.
+pub(super) fn note_mount(record: &mut VolumeRecord, operation: Operation, mount: MountRef) {
+    record.published.retain(|other| other.beneath_root != mount.beneath_root);
+    match operation {
+        Operation::MountDevice => {
+            record.access = mount.access;
+            record.staged = Some(mount);
         }
+        _ => record.published.push(mount),
     }
 }
 

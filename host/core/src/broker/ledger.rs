@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use crate::bundle::receipt::Receipt;
 use crate::call::{Call, DriverName, MountDir, NodeName, Operation, TargetPath};
+use crate::crash;
 use crate::failure::{Code, Failure};
 use crate::journal::lock::Lock;
 use crate::journal::record::{FormatRef, VolumeRecord};
@@ -101,6 +102,17 @@ impl Ledger {
             None => self.journal.forget(&self.key)?,
         }
         self.record = record;
+        Ok(())
+    }
+
+    /// Makes a record durable, with everything that it lists claimed for the volume first.
+    pub(super) fn establish(&mut self, record: VolumeRecord) -> Result<(), Failure> {
+        for identity in record.identities() {
+            self.claim(identity)?;
+        }
+        crash::point("claimed");
+        self.replace(record)?;
+        crash::point("record-saved");
         Ok(())
     }
 

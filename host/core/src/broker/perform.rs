@@ -11,7 +11,7 @@ use crate::decide::{Act, Granted, Held, host};
 use crate::failure::{Code, Failure};
 use crate::journal::record::FormatRef;
 use crate::kernel::device::{self, Device, DeviceQuery};
-use crate::kernel::filesystems::{self, Format};
+use crate::kernel::filesystems::{self, Check, Format};
 use crate::kernel::images::ImageFile;
 use crate::kernel::loopdev::{self, LoopAttach};
 use crate::kernel::mounts::{BlockMount, PendingMount};
@@ -80,11 +80,7 @@ impl Work<'_> {
                 Ok(Response::Text(content.name().map(str::to_owned)))
             }
             Act::Format(format) => self.format(format),
-            Act::Check(check) => {
-                let repaired = filesystems::check(check, self.lock()?)?;
-                crash::point("filesystem-checked");
-                Ok(Response::Flag(repaired))
-            }
+            Act::Check(check) => self.check(check).map(Response::Flag),
             Act::Grow(grow) => {
                 let size = filesystems::grow(grow, self.lock()?)?;
                 crash::point("filesystem-grown");
@@ -164,6 +160,18 @@ impl Work<'_> {
     fn pending(&mut self, pending: PendingMount) -> Result<Response, Failure> {
         crash::point("mount-made");
         self.hold(Held::Pending(Rc::new(pending)))
+    }
+
+    /// Checks a filesystem, and does something else meanwhile.
+    pub(super) fn check_now(
+        &mut self,
+        check: Granted<Check>,
+        meanwhile: impl FnOnce(&mut Self),
+    ) -> Result<bool, Failure> {
+        let lock = self.ledger.as_ref().ok_or_else(away)?.lock_to_inherit()?;
+        let repaired = filesystems::check(check, lock.as_fd(), || meanwhile(self))?;
+        crash::point("filesystem-checked");
+        Ok(repaired)
     }
 
     /// A filesystem smaller than its device is grown first, where the grants let it be grown: a

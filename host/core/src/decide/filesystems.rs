@@ -64,11 +64,20 @@ pub(super) fn check(
 ) -> Result<Act, No> {
     let device = devices::own(session, handles, device)?;
     let filesystem = Filesystem::parse(fs_type)?;
-    let asked = format!("to check and repair a filesystem of type {fs_type}");
+    Ok(Act::Check(grant(check_of(session, device, filesystem)?)))
+}
+
+/// Checking that filesystem of a device of the volume's.
+pub(super) fn check_of(
+    session: &Session,
+    device: Rc<Device>,
+    filesystem: Filesystem,
+) -> Result<Check, No> {
+    let asked = format!("to check and repair a filesystem of type {}", filesystem.name());
     granted(session, "check", &asked, filesystem, |grant| grant.check)?;
     writable(session, "repaired")?;
     whole(session, &device)?;
-    Ok(Act::Check(grant(Check { device, filesystem })))
+    Ok(Check { device, filesystem })
 }
 
 pub(super) fn grow(session: &Session) -> Result<Act, No> {

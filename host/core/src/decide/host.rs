@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::{Granted, No, grant, images, invalid, mounts, precondition, target};
+use super::{Granted, No, filesystems, grant, images, invalid, mounts, precondition, target};
 use crate::call::{Access, MountDir, Operation, TargetPath};
 use crate::failure::{Code, Failure};
 use crate::kernel::device::Device;
-use crate::kernel::filesystems::{Grow, GrowUnmounted};
+use crate::kernel::filesystems::{Check, Filesystem, Grow, GrowUnmounted};
 use crate::kernel::images::{ImageDir, Release};
 use crate::kernel::mounts::{Attach, Bind, BlockMount, PendingMount};
 use crate::kernel::staging::Staging;
@@ -47,6 +47,20 @@ pub fn grow(session: &Session) -> Result<Option<Granted<Grow>>, Failure> {
         failure(precondition("no-device", "the volume has no device on this node that could grow"))
     })?;
     Ok(Some(grant(Grow { target, device })))
+}
+
+/// The check that the component may ask for next, of the filesystem that the volume was mounted
+/// from before: only what [`decide`](super::decide) would grant it, and only of a kind of which
+/// checking takes long. Only in `mountdevice`.
+pub fn check_ahead(session: &Session) -> Option<Granted<Check>> {
+    only(session, &[Operation::MountDevice]).ok()?;
+    let device = session.device.as_ref()?;
+    let record = session.record.as_ref()?;
+    let ext4 = record.fs_type.as_deref().is_none_or(|wanted| wanted == Filesystem::Ext4.name());
+    if !ext4 || !record.mounted.contains(&device.identity) {
+        return None;
+    }
+    filesystems::check_of(session, Rc::clone(device), Filesystem::Ext4).ok().map(grant)
 }
 
 /// Growing a filesystem before it is mounted, where the component may mount it writable and

@@ -289,6 +289,36 @@ fn the_host_takes_down_what_is_recorded_and_nothing_else() {
     assert_eq!(composed(&["staged-read-only", "read-only"]), Ok(Access::ReadOnly));
 }
 
+/// What is checked before the component asks is what it would be granted, of a volume that was mounted
+/// from this very device before.
+#[test]
+fn only_what_is_about_to_be_granted_is_checked_ahead() {
+    let ahead = |operation, grants: &str, with: &[&str]| {
+        let mut scene = Scene::new(operation, grants);
+        with.iter().for_each(|circumstance| scene.add(circumstance));
+        host::check_ahead(&scene.set().0).is_some()
+    };
+    let before = ["device", "was-mounted"];
+    assert!(ahead(Operation::MountDevice, fixture::EVERYTHING, &before));
+    for with in [
+        &["device"][..],
+        &["was-mounted"],
+        &["device", "another-device-was-mounted"],
+        &["device", "was-mounted", "read-only"],
+        &["device", "was-mounted", "half-formatted"],
+        &["device", "was-mounted", "wants-xfs"],
+    ] {
+        assert!(!ahead(Operation::MountDevice, fixture::EVERYTHING, with), "{with:?}");
+    }
+    for operation in [Operation::WaitForAttach, Operation::Mount, Operation::UnmountDevice] {
+        assert!(!ahead(operation, fixture::EVERYTHING, &before), "{operation:?}");
+    }
+    for (is, less) in [("check = true\n", ""), ("types = [\"ext4\"]", "types = [\"xfs\"]")] {
+        let grants = fixture::EVERYTHING.replacen(is, less, 1);
+        assert!(!ahead(Operation::MountDevice, &grants, &before), "{less}");
+    }
+}
+
 #[test]
 fn the_audit_view_has_no_bytes() {
     for (request, view) in [

@@ -7,14 +7,13 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 
 use rustix::io::Errno;
 
 use super::device::{self, Device, Proof};
 use super::filesystems::Filesystem;
-use super::superblocks::{self, Found, Source, Superblock, ext};
+use super::superblocks::{self, Found, Source, Superblock};
 use super::{failed, images, raw, unfit};
 use crate::failure::{Code, Failure};
 
@@ -34,9 +33,6 @@ const STEP: u64 = 1024 * 1024 * 1024;
 /// How much of the start is read at once: where nearly all signatures are, and with ext or xfs
 /// all that is looked at.
 const START: usize = 20 * 1024;
-
-/// The unit in which the kernel reads, in bytes.
-const PAGE: u64 = 4096;
 
 /// What is on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +79,6 @@ pub fn probe(device: &Device) -> Result<Content, Failure> {
         // Without the file there is no such account, and samples alone are no proof.
         (Content::Blank, Proof::Loop { .. }) => Ok(Content::Unknown),
         (looked, _) => Ok(looked),
-    }
-}
-
-/// Reads what [`probe`] looks at first, and has the kernel read what a checker of ext looks at.
-/// What goes wrong is theirs to find out.
-pub fn read_ahead(device: &Device) {
-    let looked_at = || -> Option<[u64; 3]> {
-        forget_cache(device).ok()?;
-        let source = read(device).ok()?;
-        ext::primary(&source).ok()??.read_next(&source).ok()
-    };
-    for offset in looked_at().into_iter().flatten() {
-        let (page, length) = (offset & !(PAGE - 1), NonZeroU64::new(PAGE));
-        let _ = rustix::fs::fadvise(&device.file, page, length, rustix::fs::Advice::WillNeed);
     }
 }
 
@@ -168,7 +150,7 @@ fn is_zero(source: &impl Source) -> io::Result<bool> {
 
 /// Makes the kernel read the device itself again: on shared storage another node may have
 /// written since it did so last. Once a call, as nobody else may write while the volume is ours.
-fn forget_cache(device: &Device) -> Result<(), Failure> {
+pub(super) fn forget_cache(device: &Device) -> Result<(), Failure> {
     if device.fresh.get() {
         return Ok(());
     }

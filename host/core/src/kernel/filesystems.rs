@@ -163,14 +163,21 @@ pub fn left_by(device: &Device, format_uuid: &str) -> Result<bool, Failure> {
 /// Checks a filesystem that is not mounted, and repairs what is safe to repair. True if
 /// something was; `fs-errors` if there is more than that. With xfs and btrfs there is nothing to
 /// do but to see that it is there: the kernel makes good, as it mounts them, what a crash left,
-/// and what their tools do beyond that is not safe unattended.
-pub fn check(check: Granted<Check>, lock: BorrowedFd<'_>) -> Result<bool, Failure> {
+/// and what their tools do beyond that is not safe unattended. A checker holds `lock`, too, and
+/// `meanwhile` is done until it has ended.
+pub fn check(
+    check: Granted<Check>,
+    lock: BorrowedFd<'_>,
+    meanwhile: impl FnOnce(),
+) -> Result<bool, Failure> {
     let Check { device, filesystem } = check.into_inner();
     writable(&device)?;
     device::refuse_if_held(&device)?;
+    // What is repaired is what is on the device, not what was read of it before.
+    blank::forget_cache(&device)?;
     expect(&device, filesystem)?;
     match filesystem {
-        Filesystem::Ext4 => run_check(&device, &["-p"], lock),
+        Filesystem::Ext4 => run_check(&device, &["-p"], lock, meanwhile),
         Filesystem::Xfs | Filesystem::Btrfs => Ok(false),
     }
 }
@@ -225,8 +232,14 @@ fn expect(device: &Device, filesystem: Filesystem) -> Result<Superblock, Failure
     Ok(found)
 }
 
-fn run_check(device: &Device, arguments: &[&str], lock: BorrowedFd<'_>) -> Result<bool, Failure> {
-    let ended = Tool::find("e2fsck", "e2fsprogs")?.run(arguments, device, lock)?;
+fn run_check(
+    device: &Device,
+    arguments: &[&str],
+    lock: BorrowedFd<'_>,
+    meanwhile: impl FnOnce(),
+) -> Result<bool, Failure> {
+    let tool = Tool::find("e2fsck", "e2fsprogs")?;
+    let ended = tool.run_while(arguments, device, lock, meanwhile)?;
     device::recheck(device)?;
     // e2fsck(8): 1 repaired something, 2 wants a reboot as well, 4 left errors; the rest is trouble
     // with the tool or the device.

@@ -79,6 +79,17 @@ impl Tool {
         device: &Device,
         lock: BorrowedFd<'_>,
     ) -> Result<Ended, Failure> {
+        self.run_while(arguments, device, lock, || ())
+    }
+
+    /// The same, with something to do until it has ended.
+    pub(super) fn run_while(
+        &self,
+        arguments: &[&str],
+        device: &Device,
+        lock: BorrowedFd<'_>,
+        meanwhile: impl FnOnce(),
+    ) -> Result<Ended, Failure> {
         let what = format!("running {}", self.name);
         let path = device.path_by_descriptor();
         // mke2fs tells by the name it is called by what it is to make.
@@ -91,6 +102,7 @@ impl Tool {
             .map_err(|error| Failure::io(&what, &error))?;
         // Or the pipe would never end.
         drop(writer);
+        meanwhile();
         let words = last_words(File::from(reader));
         let code = exit_code(child).map_err(|error| Failure::io(&what, &error.into()))?;
         // A descriptor's path means nothing to who reads it.

@@ -123,6 +123,7 @@ impl Scene {
             "read-only" => self.access = Access::ReadOnly,
             "was-mounted" => self.record.mounted = vec!["image:0".into(), "image:1".into()],
             "another-device-was-mounted" => self.record.mounted = vec!["image:0".into()],
+            "wants-xfs" => self.record.fs_type = Some("xfs".to_owned()),
             "half-formatted" => self.record.formatting = format("ext4"),
             "half-formatted-as-xfs" => self.record.formatting = format("xfs"),
             "staged" => self.record.staged = Some(mount("staging", Access::ReadWrite)),

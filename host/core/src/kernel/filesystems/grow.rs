@@ -104,7 +104,7 @@ pub fn grow_unmounted(grow: Granted<GrowUnmounted>, lock: BorrowedFd<'_>) -> Res
     drop(pending);
     device::refuse_if_held(device)?;
     if !grown && filesystem == Filesystem::Ext4 {
-        run_check(device, &["-f", "-p"], lock)?;
+        run_check(device, &["-f", "-p"], lock, || ())?;
         let ended = Tool::find("resize2fs", "e2fsprogs")?.run(&[], device, lock)?;
         if ended.code != Some(0) {
             return Err(ended.failure("tool-failed", Code::Internal));

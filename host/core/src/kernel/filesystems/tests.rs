@@ -26,7 +26,11 @@ fn unmounted(device: &Rc<Device>) -> Granted<GrowUnmounted> {
 }
 
 fn check_it(node: &Node, device: &Rc<Device>) -> Result<bool, Failure> {
-    check(Granted::for_test(Check { device: device.clone(), filesystem: EXT4 }), node.lock.as_fd())
+    check(
+        Granted::for_test(Check { device: device.clone(), filesystem: EXT4 }),
+        node.lock.as_fd(),
+        || (),
+    )
 }
 
 /// Makes the image and its loop device larger.

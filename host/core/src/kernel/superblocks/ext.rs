@@ -46,9 +46,6 @@ pub struct Superblock {
     pub mounted: bool,
     first_block: u64,
     blocks_per_group: u64,
-    inode_size: u64,
-    /// The journal's first block, if it is listed as extents.
-    journal_block: u64,
     /// The most blocks that a group spends on itself.
     group_overhead: u64,
 }
@@ -78,21 +75,6 @@ impl Superblock {
         let blocks = device / 4096 * 4096 / self.block_size;
         let last = blocks.saturating_sub(self.first_block) % self.blocks_per_group;
         if last < self.group_overhead + 50 { blocks - last } else { blocks }
-    }
-
-    /// Where e2fsck and the kernel read next, in bytes: the journal's inode, its first block and the
-    /// first backup. A guess, which costs a little time if it is wrong.
-    pub fn read_next(&self, source: &impl Source) -> io::Result<[u64; 3]> {
-        const JOURNAL_INODE: u64 = 8;
-        let mut descriptor = [0; 12];
-        source.read_at((self.first_block + 1) * self.block_size, &mut descriptor)?;
-        let [.., a, b, c, d] = descriptor;
-        let inodes = u64::from(u32::from_le_bytes([a, b, c, d])).saturating_mul(self.block_size);
-        Ok([
-            inodes.saturating_add((JOURNAL_INODE - 1) * self.inode_size),
-            self.journal_block.saturating_mul(self.block_size),
-            (self.first_block + self.blocks_per_group).saturating_mul(self.block_size),
-        ])
     }
 
     fn parse(bytes: &[u8; LENGTH]) -> Option<Self> {
@@ -140,9 +122,6 @@ impl Superblock {
             mounted: u32_at(44) != 0 || u16_at(52) != 0,
             first_block: u32_at(20).into(),
             blocks_per_group,
-            inode_size,
-            // `s_jnl_blocks`: the header of an extent tree, then the first extent.
-            journal_block: u64::from(u32_at(288)) | u64::from(u16_at(286)) << 32,
             group_overhead: 4 + inode_blocks + descriptors + u64::from(u16_at(206)),
         })
     }

@@ -124,7 +124,7 @@ fn each_is_mounted_writable_then_read_only_without_a_byte_written() {
         let dirty = loop_of(&node.image("dirty.img", 0), Access::ReadWrite);
         let check_it = || {
             let check_it = Check { device: dirty.clone(), filesystem };
-            check(Granted::for_test(check_it), node.lock.as_fd())
+            check(Granted::for_test(check_it), node.lock.as_fd(), || ())
         };
         check_it().unwrap();
         put(try_mount(&dirty, filesystem, Access::ReadWrite, &[]).unwrap(), &target);
