@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::arguments;
 use crate::changes;
+use crate::component;
 use crate::grants::GrantsFile;
 use crate::install::require_root;
 use crate::installed::Installed;
@@ -44,8 +45,7 @@ pub fn run(arguments: &arguments::GrantsApply, output: &mut Output<'_>) -> Resul
     })?;
     let staged = present.install(&plugins, &lock, &receipt, &file.text)?;
     drop(lock);
-    let inspection =
-        wasmount_pack::inspect(&present.component).context("examining the component")?;
+    let inspection = component::inspect(&present.component).context("examining the component")?;
     output.text(&format!("changed what {driver} is granted"))?;
     changes.iter().try_for_each(|change| output.text(&format!("  {change}")))?;
     let report = Report {

@@ -11,6 +11,7 @@ use wasmount_core::grants::Grants;
 
 use crate::arguments;
 use crate::changes;
+use crate::component;
 use crate::install::require_root;
 use crate::installed::Installed;
 use crate::layout::{DriverDir, PluginDir, VersionId};
@@ -44,8 +45,7 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
     drop(closed);
     drop(lock);
 
-    let inspection =
-        wasmount_pack::inspect(&earlier.component).context("examining the component")?;
+    let inspection = component::inspect(&earlier.component).context("examining the component")?;
     let manifest = &inspection.manifest;
     output.text(&format!("rolled back {driver} to {} {}", manifest.name, manifest.version))?;
     for change in changes::between(&present.bundle.grants_text, text) {

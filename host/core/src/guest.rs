@@ -3,11 +3,13 @@
 //! In the order of a call: `process` (fork) → `confine` (privileges) → `image` (read and verified) →
 //! `engine` (image → linked component) → `filter` (system calls) → `run` (the call) ⇄ `imports` (host call → request to
 //! the broker) and `exports` (which function, which outcome), within `limits`. When a driver is
-//! installed: `compiler` (component → image) and `fit` (does it match the WIT).
+//! examined or installed: `apart` (a process for that), `compiler` (component → image) and `fit` (does it match the WIT).
 //!
 //! Nothing below this module decides about a host call or acts on the node, and nothing above it
 //! runs or parses what the vendor made.
 
+#[cfg(feature = "compiler")]
+pub mod apart;
 pub mod bindings;
 #[cfg(feature = "compiler")]
 pub mod compiler;

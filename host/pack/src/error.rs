@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// What this crate's functions return.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -10,8 +12,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 const MAX_MESSAGE: usize = 8 * 1024;
 
 /// What failed, why, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error(String);
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Error(#[serde(deserialize_with = "shown")] String);
+
+/// Whoever says so may be no more to be trusted than the component.
+fn shown<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    String::deserialize(deserializer).map(|message| printable(&message, MAX_MESSAGE))
+}
 
 impl Error {
     /// An error with this message, without what a terminal would take for a command.

@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use wasmparser::component_types::{ComponentEntityType, ComponentInstanceType};
 use wasmparser::types::Types;
 use wasmparser::{Parser, Payload, Validator};
@@ -23,8 +24,8 @@ pub const MAX_COMPONENT: usize = 64 << 20;
 const MAX_NAME: usize = 256;
 
 /// What a component is and asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Inspection {
     /// What its vendor says of it.
     pub manifest: Manifest,
@@ -36,6 +37,7 @@ pub struct Inspection {
     pub imports: BTreeSet<Import>,
     /// What it imports that is not the host's: it will not run. Functions as `Import` shows
     /// them, with the package's version; an interface without functions as just that.
+    #[serde(deserialize_with = "foreign")]
     pub foreign: BTreeSet<String>,
 }
 
@@ -51,6 +53,31 @@ pub struct Import {
     pub function: String,
     /// What the operator has to grant for it to do anything.
     pub capability: Option<Capability>,
+}
+
+/// Whoever inspected the component may be no more to be trusted than it: a function that wasmount does
+/// not have is refused, and what one needs is not theirs to say.
+impl<'de> Deserialize<'de> for Import {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Said {
+            interface: String,
+            function: String,
+        }
+        let Said { interface, function } = Said::deserialize(deserializer)?;
+        match needs(&interface, &function) {
+            Some(capability) => Ok(Self { interface, function, capability }),
+            None => Err(D::Error::custom("an import that is none of wasmount's")),
+        }
+    }
+}
+
+/// Names that somebody else made harmless to a terminal, or says so.
+fn foreign<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<BTreeSet<String>, D::Error> {
+    let said = BTreeSet::<String>::deserialize(deserializer)?;
+    Ok(said.iter().map(|name| printable(name, MAX_NAME)).collect())
 }
 
 impl fmt::Display for Import {

@@ -15,7 +15,7 @@ use wasmtime::CustomCodeMemory;
 use crate::failure::{Code, Failure};
 
 /// The longest image, in bytes.
-const MAX_IMAGE: u64 = 64 << 20;
+pub(super) const MAX_IMAGE: u64 = 64 << 20;
 
 /// An image whose digest was verified. It stays where it is until the process ends.
 #[derive(Debug)]

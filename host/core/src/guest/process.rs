@@ -131,7 +131,7 @@ pub fn start() -> Result<Child, Failure> {
             std::panic::set_hook(Box::new(|_| {}));
             let live = AssertUnwindSafe(|| live(broker, theirs));
             let Err(_) = std::panic::catch_unwind(live);
-            leave()
+            leave(0)
         }
         Err(error) => Err(unstarted(&error.into())),
     }
@@ -147,11 +147,11 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
     give_way();
     let ready = confine::confine(&[socket.as_fd()], broker).and_then(|()| Loader::new());
     let channel = Arc::new(Channel::new(socket));
-    let Ok(Some((digest, image))) = channel.receive_file() else { leave() };
+    let Ok(Some((digest, image))) = channel.receive_file() else { leave(0) };
     let prepared = ready.and_then(|loader| prepare(&loader, image, &digest));
     // Before anything of this call is known, while the broker is still busy with it.
     let prepared = prepared.and_then(|prepared| filter::install().map(|()| prepared));
-    let Ok(Some(mut start)) = channel.receive::<Start>(&mut Vec::new()) else { leave() };
+    let Ok(Some(mut start)) = channel.receive::<Start>(&mut Vec::new()) else { leave(0) };
     let prepared = prepared.and_then(|prepared| {
         confine::bound(start.cpu_seconds, start.memory_bytes)?;
         Ok(prepared)
@@ -164,11 +164,11 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
             }
             Err(failure) => (Some(Outcome::Unusable(failure.clone())), None),
         };
-        let Some(outcome) = outcome else { leave() };
+        let Some(outcome) = outcome else { leave(0) };
         run::finish(&channel, outcome);
         // To end takes a while, on the very processor that the broker would go on at. It ends
         // us, or its own end does, once kubelet has its answer; unless that takes another call.
-        let Ok(Some(next)) = channel.receive::<Start>(&mut Vec::new()) else { leave() };
+        let Ok(Some(next)) = channel.receive::<Start>(&mut Vec::new()) else { leave(0) };
         start = next;
         // Nothing of one call is left in the next: not even its memory.
         drop(used);
@@ -221,10 +221,10 @@ fn prepare(loader: &Loader, file: File, digest: &str) -> Result<Prepared, Failur
 }
 
 /// Ends the process without running what the parent process has registered for its own end.
-fn leave() -> ! {
+pub(super) fn leave(code: i32) -> ! {
     #[expect(unsafe_code, reason = "libc marks _exit as unsafe")]
     // SAFETY: _exit(2) has no precondition.
     unsafe {
-        libc::_exit(0)
+        libc::_exit(code)
     }
 }

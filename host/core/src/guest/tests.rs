@@ -17,7 +17,7 @@ use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi};
 
 use self::components::{start, volume, volume_with_memory, wit};
-use super::compiler::{Cpu, compile};
+use super::compiler::{Cpu, compile_here};
 use super::engine::{Loader, Prepared};
 use super::image::Image;
 use super::run;
@@ -57,7 +57,7 @@ fn play(
     start: Start,
     mut answer: impl FnMut(&Request) -> Option<Response>,
 ) -> (Vec<Request>, Option<Outcome>) {
-    let image = compile(component, Cpu::Native).unwrap();
+    let image = compile_here(component, Cpu::Native).unwrap();
     let (ours, theirs) = channels();
     let guest = thread::spawn(move || {
         let theirs = Arc::new(theirs);
@@ -241,7 +241,7 @@ fn what_cannot_be_started_is_unusable() {
     let Some(Outcome::Unusable(failure)) = outcome else { panic!("{outcome:?}") };
     assert_eq!((failure.code, failure.reason.as_str()), (Code::ResourceExhausted, "memory"));
     assert!(failure.message.contains("limit of 16 MiB"), "{failure}");
-    let image = compile(&volume(""), Cpu::Native).unwrap();
+    let image = compile_here(&volume(""), Cpu::Native).unwrap();
     let changed = String::from_utf8_lossy(&image).replace("wasmtime 48.0.8", "wasmtime 48.0.7");
     for image in [&b"\0asm"[..], b"\x7fELF", &image[..image.len() / 2], changed.as_bytes()] {
         let failure = load(image).map(drop).unwrap_err();
@@ -260,8 +260,9 @@ fn an_export_that_is_absent_ends_the_call() {
 /// The signatures in `fit` are the WIT's, and each way not to match them is told.
 #[test]
 fn only_what_fits_is_compiled() {
-    compile(&dummy("driver", |text| text), Cpu::Native).unwrap();
-    compile(&dummy("exports-volume", |text| text.replace("0.1.0", "0.1.7")), Cpu::Native).unwrap();
+    compile_here(&dummy("driver", |text| text), Cpu::Native).unwrap();
+    compile_here(&dummy("exports-volume", |text| text.replace("0.1.0", "0.1.7")), Cpu::Native)
+        .unwrap();
     let unmount = "target: borrow<mount-target>) -> result<_, error>;";
     for (world, from, to, told) in [
         ("capabilities", "", "", "exports neither `volume` nor `device`"),
@@ -294,11 +295,11 @@ fn only_what_fits_is_compiled() {
         ("driver", "    unauthenticated,", "    unauthenticated, odd,", "expected enum"),
     ] {
         let component = dummy(world, |text| text.replace(from, to));
-        let failure = compile(&component, Cpu::Native).unwrap_err();
+        let failure = compile_here(&component, Cpu::Native).unwrap_err();
         assert!(failure.message.contains(told), "{world} {to}: {failure}");
     }
     for bytes in [&b""[..], b"\0asm\x01\0\0\0", b"garbage", b"(component)"] {
-        let failure = compile(bytes, Cpu::Native).unwrap_err();
+        let failure = compile_here(bytes, Cpu::Native).unwrap_err();
         assert!(failure.message.contains("not a component"), "{failure}");
     }
 }
@@ -310,7 +311,7 @@ fn a_named_level_is_compiled_for_where_this_cpu_has_it() {
     for level in Cpu::LEVELS {
         let cpu = Cpu::parse(level).unwrap();
         assert_eq!(cpu.name(), *level);
-        match compile(&volume(""), cpu) {
+        match compile_here(&volume(""), cpu) {
             Ok(image) => drop(load(&image).unwrap()),
             Err(failure) => assert!(failure.message.contains("CPU"), "{failure}"),
         }

@@ -149,3 +149,22 @@ fn changed_bytes_never_panic() {
         let _ = inspect(&bytes);
     }
 }
+
+/// Who read the component may have been taken over by it.
+#[test]
+fn what_others_say_of_a_component_is_not_believed() {
+    let said = |imports: &str, foreign: &str| {
+        let manifest = r#"{"name": "a", "version": "1", "description": "d", "asks": []}"#;
+        let text = format!(
+            r#"{{"manifest": {manifest}, "exports": ["volume"], "imports": [{imports}], "foreign": [{foreign}]}}"#
+        );
+        serde_json::from_str::<Inspection>(&text).map_err(|error| error.to_string())
+    };
+    let free = r#"{"interface": "images", "function": "create", "capability": null}"#;
+    let read = said(free, r#""a\u001b[2Jb""#).expect("plausible");
+    let needs: Vec<_> = read.imports.iter().map(|import| import.capability).collect();
+    assert_eq!(needs, [Some(Capability::ImagesCreate)]);
+    assert_eq!(read.foreign.first().map(String::as_str), Some("a\u{fffd}[2Jb"));
+    let unknown = said(r#"{"interface": "images", "function": "burn"}"#, "");
+    assert!(unknown.is_err_and(|error| error.contains("none of wasmount's")));
+}
