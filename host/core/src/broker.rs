@@ -21,8 +21,8 @@ use crate::crash;
 use crate::decide;
 use crate::failure::{Code, Failure};
 use crate::grants::Grants;
-use crate::guest::engine;
 use crate::guest::process::{self, Child};
+use crate::guest::{engine, landlock};
 use crate::journal::NO_DIRECTORY;
 use crate::kernel::target::{self, Target};
 use crate::kernel::{device, loopdev};
@@ -180,6 +180,10 @@ fn attempt(
         Call::parse(operation, &arguments.args()[1..], &bundle.driver, &receipt.kubelet_root)?;
     let secrets = call.take_secrets();
     audit.line("call", about(&call, &bundle.id));
+    // What is set up is taken down without the component, too.
+    if let (true, Err(failure)) = (runs_component, landlock::demand(grants.isolation)) {
+        *guest = Err(failure);
+    }
 
     let on_node = rustix::process::geteuid().is_root();
     if !on_node && operation.needs_root() {
@@ -334,6 +338,7 @@ fn about(call: &Call, version: &str) -> serde_json::Value {
         "volume": call.name().as_str(),
         "target": call.target().map(|target| target.path.display().to_string()),
         "access": call.volume().map(|volume| volume.facts.access),
+        "isolation": landlock::account(),
         "ignored": call.volume().map(|volume| &volume.ignored),
     })
 }

@@ -33,6 +33,8 @@ pub const MAX_FILE: usize = 64 * 1024;
 /// A grants file. [`Grants::none`] is what a file grants that only states its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
+    /// What of the wall around the component's process has to be there.
+    pub isolation: Isolation,
     /// The exit code of a call that fails, where the file states it.
     pub failure_exit_code: Option<u8>,
     /// The operator's settings for the component.
@@ -66,6 +68,7 @@ impl Grants {
     /// Nothing granted.
     pub fn none() -> Self {
         Self {
+            isolation: Isolation::default(),
             failure_exit_code: None,
             config: BTreeMap::new(),
             limits: Limits::default(),
@@ -89,6 +92,17 @@ impl Grants {
     pub fn secret(&self, key: &str) -> impl Iterator<Item = &SecretGrant> {
         self.secrets.iter().filter(move |secret| secret.key.matches(key))
     }
+}
+
+/// `isolation`: what of the wall around the component's process has to be there for it to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// What the node's kernel has.
+    #[default]
+    Available,
+    /// All that this driver knows.
+    Full,
 }
 
 /// `[limits]`: what the component may use up in one call.

@@ -2,7 +2,7 @@
 //!
 //! One module for each stop on the way of a call, in this order: [`supervisor`] and [`link`]
 //! (the process that kubelet waits for), [`init`], [`broker`](self) (the process that serves the
-//! call), [`bundle`] (which driver is this), [`guest`] (the component's process) and [`wire`]
+//! call), [`bundle`] (which driver is this), [`guest`] (the component's process, behind its [`wall`]) and [`wire`]
 //! (what it says), [`call`] (what kubelet wants), [`grants`] and [`session`] (what is allowed
 //! here), [`journal`] (what is remembered), [`decide`] (yes or no), [`kernel`] (the act),
 //! [`reply`] and [`audit`]. `docs/architecture.md` tells the whole way.
@@ -32,6 +32,7 @@ pub mod reply;
 pub mod session;
 #[cfg(feature = "engine")]
 pub mod supervisor;
+pub mod wall;
 pub mod wire;
 
 // Test components are shared by the tests in `guest` and those in `tests/`, which know this crate

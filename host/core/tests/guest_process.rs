@@ -117,6 +117,11 @@ fn nothing_is_left_to_the_process() {
         ("Max file size", "0"),
         ("Max processes", "0"),
         ("Max open files", "0"),
+        ("Max locked memory", "0"),
+        ("Max pending signals", "0"),
+        ("Max msgqueue size", "0"),
+        ("Max nice priority", "0"),
+        ("Max realtime priority", "0"),
         ("Max cpu time", "10"),
     ] {
         let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use wasmount_core::bundle::{Bundle, COMPONENT, GRANTS, IMAGE, RECEIPT, Receipt, receipt};
 use wasmount_core::grants::Grants;
-use wasmount_core::guest::engine;
+use wasmount_core::guest::{engine, landlock};
 use wasmount_core::kernel::requirements;
 
 use super::finding::Findings;
@@ -134,6 +134,14 @@ pub(super) fn examine_needs(grants: &Grants, found: &mut Findings) {
             None => (missing.message, "let only root change it, or install it again".to_owned()),
         };
         found.error(what, "calls that need the tool, by its [filesystems] grant, fail", remedy);
+    }
+    if let Err(lacking) = landlock::demand(grants.isolation) {
+        let (what, remedy) = lacking.message.split_once("; ").unwrap_or((&lacking.message, ""));
+        found.error(
+            what,
+            "the component is not run, and all calls fail that set up a volume",
+            remedy,
+        );
     }
     let Some(images) = &grants.images else { return };
     let directory = images.directory.path();

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use wasmount_core::guest::landlock;
 use wasmount_core::kernel::requirements;
 
 use super::finding::Findings;
@@ -40,6 +41,14 @@ pub(super) fn examine(plugins: &PluginDir, found: &mut Findings) {
             "this kernel has no seccomp filters",
             "a component would not be confined, so none is run",
             "boot a kernel with CONFIG_SECCOMP_FILTER",
+        );
+    }
+    if let Some(lacking) = landlock::lacking() {
+        found.warning(
+            format!("this kernel lacks {lacking}"),
+            "the wall between a component's process and the node has that much less to it",
+            "boot a newer one, or one with `landlock` in its `lsm=`; `isolation = \"full\"` in a \
+             driver's grants.toml keeps its component from running until then",
         );
     }
     examine_namespace(found);

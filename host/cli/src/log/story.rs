@@ -71,7 +71,7 @@ impl Story {
     /// Everything, over many lines.
     pub(super) fn tell(&self) -> String {
         let mut text = format!("call {} of {}\n", printable(self.id()), self.driver);
-        for field in ["operation", "volume", "target", "access", "version"] {
+        for field in ["operation", "volume", "target", "access", "version", "isolation"] {
             if let Some(value) = self.about(field) {
                 let _ = writeln!(text, "  {field:<10} {}", printable(value));
             }

@@ -8,8 +8,8 @@ use toml::Spanned;
 
 use super::{
     BlockGrant, Bounded, DevicePath, DeviceRule, Directory, FilesystemsGrant, Grants, GrantsError,
-    IdPattern, ImagePattern, ImagesGrant, KeyPattern, Limits, MAX_FILE, SecretGrant, Size,
-    TmpfsGrant, Use, VERSION, Verify, is_rule_name,
+    IdPattern, ImagePattern, ImagesGrant, Isolation, KeyPattern, Limits, MAX_FILE, SecretGrant,
+    Size, TmpfsGrant, Use, VERSION, Verify, is_rule_name,
 };
 use crate::kernel::filesystems::{BlockOption, Filesystem};
 
@@ -39,6 +39,8 @@ type Mistake = (usize, String);
 struct File {
     #[serde(rename = "version")]
     _version: Version,
+    #[serde(default)]
+    isolation: Isolation,
     #[serde(default)]
     reply: Reply,
     config: Option<Spanned<BTreeMap<String, String>>>,
@@ -146,6 +148,7 @@ impl File {
             ));
         }
         Ok(Grants {
+            isolation: self.isolation,
             failure_exit_code: self.reply.failure_exit_code.map(|code| code.get() as u8),
             config: self.config.map(config).transpose()?.unwrap_or_default(),
             limits: self.limits,

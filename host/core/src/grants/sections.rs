@@ -33,7 +33,17 @@ pub static SECTIONS: &[Section] = &[
         header: "",
         functions: &[],
         doc: "Before any section.",
-        keys: &[key("version", "required", "`1`", "The version of the format.")],
+        keys: &[
+            key("version", "required", "`1`", "The version of the format."),
+            key(
+                "isolation",
+                "`\"available\"`",
+                "`\"available\"`, `\"full\"`",
+                "What of the wall around the component's process has to be there: what the node's kernel \
+                 has, or all of it. With `full`, no component runs where `wasmount doctor` says that the \
+                 kernel lacks a part.",
+            ),
+        ],
     },
     Section {
         header: "[reply]",

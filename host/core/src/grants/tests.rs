@@ -5,6 +5,7 @@ use super::*;
 /// Everything that can be granted.
 const ALL: &str = r#"
 version = 1
+isolation = "full"
 [reply]
 failure-exit-code = 0
 [config]
@@ -47,6 +48,7 @@ max-files = 8
 #[test]
 fn everything_can_be_granted() {
     let grants = Grants::parse(ALL).expect("valid");
+    assert_eq!(grants.isolation, Isolation::Full);
     assert_eq!(grants.failure_exit_code(), 0);
     assert_eq!(grants.config["server"], "10.0.0.1");
     assert_eq!((grants.limits.memory_bytes(), grants.limits.cpu_seconds()), (32 << 20, 5));
@@ -70,6 +72,7 @@ fn everything_can_be_granted() {
 fn what_is_not_written_is_not_granted() {
     assert_eq!(Grants::parse("version = 1"), Ok(Grants::none()));
     let none = Grants::none();
+    assert_eq!(none.isolation, Isolation::Available);
     assert_eq!(none.failure_exit_code(), 1);
     assert_eq!((none.limits.memory_bytes(), none.limits.cpu_seconds()), (64 << 20, 10));
 
@@ -99,169 +102,174 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("version = 1", "version = 2", "line 2: version 2 is not known here; valid: 1"),
     ("version = 1", "version = \"1\"", "line 2: invalid type: string \"1\", expected a number"),
     (
+        "isolation = \"full\"",
+        "isolation = \"most\"",
+        "line 3: unknown name `most`; valid: available, full",
+    ),
+    (
         "[state]",
         "[stat]",
-        "line 10: unknown key `stat`; valid: version, reply, config, limits, state, secrets, \
-         images, devices, filesystems, mounts",
+        "line 11: unknown key `stat`; valid: version, isolation, reply, config, limits, state, \
+         secrets, images, devices, filesystems, mounts",
     ),
-    ("[state]", "[state]\nkeys = 3", "line 11: unknown key `keys`; valid: none"),
-    ("failure-exit-code = 0", "failure-exit-code = 2", "line 4: 2 is out of bounds; valid: 0 to 1"),
+    ("[state]", "[state]\nkeys = 3", "line 12: unknown key `keys`; valid: none"),
+    ("failure-exit-code = 0", "failure-exit-code = 2", "line 5: 2 is out of bounds; valid: 0 to 1"),
     (
         "failure-exit-code = 0",
         "failure_exit_code = 0",
-        "line 4: unknown key `failure_exit_code`; valid: failure-exit-code",
+        "line 5: unknown key `failure_exit_code`; valid: failure-exit-code",
     ),
     (
         "failure-exit-code = 0",
         "",
-        "line 12: [[secrets]] needs `failure-exit-code` to be stated in [reply]: with 1, kubelet \
+        "line 13: [[secrets]] needs `failure-exit-code` to be stated in [reply]: with 1, kubelet \
          logs a failing call's arguments, secrets included; valid: 0, 1",
     ),
-    ("memory-mib = 32", "memory-mib = 0", "line 8: 0 is out of bounds; valid: 1 to 1024"),
-    ("cpu-seconds = 5", "cpu-seconds = 101", "line 9: 101 is out of bounds; valid: 1 to 100"),
-    ("cpu-seconds = 5", "cpu-seconds = -1", "line 9: -1 is out of bounds; valid: 1 to 100"),
-    ("server = \"10.0.0.1\"", "port = 80", "line 6: invalid type: integer `80`, expected a string"),
+    ("memory-mib = 32", "memory-mib = 0", "line 9: 0 is out of bounds; valid: 1 to 1024"),
+    ("cpu-seconds = 5", "cpu-seconds = 101", "line 10: 101 is out of bounds; valid: 1 to 100"),
+    ("cpu-seconds = 5", "cpu-seconds = -1", "line 10: -1 is out of bounds; valid: 1 to 100"),
+    ("server = \"10.0.0.1\"", "port = 80", "line 7: invalid type: integer `80`, expected a string"),
     (
         "uses = [\"reveal\", \"file\"]",
         "uses = [\"reveal\", \"mount\"]",
-        "line 13: unknown name `mount`; valid: reveal, file",
+        "line 14: unknown name `mount`; valid: reveal, file",
     ),
     (
         "uses = [\"file\"]",
         "uses = []",
-        "line 16: `uses` is empty and grants nothing; leave the section out",
+        "line 17: `uses` is empty and grants nothing; leave the section out",
     ),
     (
         "key = \"token\"",
         "key = \"password\"",
-        "line 15: the secret key `password` is granted twice",
+        "line 16: the secret key `password` is granted twice",
     ),
     (
         "key = \"token\"",
         "key = \"a b\"",
-        "line 15: `a b` cannot be a secret's key; valid: 1 to 253 of A-Z a-z 0-9 . _ - and at \
+        "line 16: `a b` cannot be a secret's key; valid: 1 to 253 of A-Z a-z 0-9 . _ - and at \
          most one `*`",
     ),
     (
         "key = \"token\"",
         "key = \"*.*\"",
-        "line 15: `*.*` has more than one `*`; valid: at most one `*`",
+        "line 16: `*.*` has more than one `*`; valid: at most one `*`",
     ),
     (
         "key = \"password\"",
         "key = \"pass*\"",
-        "line 12: `pass*` is a pattern, and a key is revealed by its name only; valid: uses = \
+        "line 13: `pass*` is a pattern, and a key is revealed by its name only; valid: uses = \
          [\"file\"]",
     ),
     (
         "key = \"password\"\nuses = [\"reveal\", \"file\"]",
         "key = \"*\"\nuses = [\"file\"]\n[[secrets]]\nkey = \"*\"\nuses = [\"file\"]",
-        "line 15: the secret key `*` is granted twice",
+        "line 16: the secret key `*` is granted twice",
     ),
     (
         "directory = \"/srv/images/\"",
         "directory = \"images\"",
-        "line 18: `images` is not an absolute path without `.` and `..`; valid: such as \
+        "line 19: `images` is not an absolute path without `.` and `..`; valid: such as \
          \"/srv/images\"",
     ),
     (
         "directory = \"/srv/images/\"",
         "directory = \"/srv/../etc\"",
-        "line 18: `/srv/../etc` is not an absolute path without `.` and `..`; valid: such as \
+        "line 19: `/srv/../etc` is not an absolute path without `.` and `..`; valid: such as \
          \"/srv/images\"",
     ),
-    ("directory = \"/srv/images/\"\n", "", "line 17: `directory` is missing"),
-    ("\"*.raw\"", "\"*.r*\"", "line 19: `*.r*` has more than one `*`; valid: at most one `*`"),
+    ("directory = \"/srv/images/\"\n", "", "line 18: `directory` is missing"),
+    ("\"*.raw\"", "\"*.r*\"", "line 20: `*.r*` has more than one `*`; valid: at most one `*`"),
     (
         "\"*.raw\"",
         "\"{name}.raw\"",
-        "line 19: `{name}.raw` has braces that are not {volume}; valid: {volume}",
+        "line 20: `{name}.raw` has braces that are not {volume}; valid: {volume}",
     ),
     (
         "\"*.raw\"",
         "\"a/b\"",
-        "line 19: `a/b` cannot match; valid: a plain file name, {volume} and one `*`",
+        "line 20: `a/b` cannot match; valid: a plain file name, {volume} and one `*`",
     ),
     (
         "max-size = \"100Gi\"",
         "max-size = \"100G\"",
-        "line 22: `100G` is not a size; valid: a whole number of bytes, or one with Ki, Mi, Gi or \
+        "line 23: `100G` is not a size; valid: a whole number of bytes, or one with Ki, Mi, Gi or \
          Ti, such as \"100Gi\"",
     ),
     (
         "max-size = \"100Gi\"",
         "max-size = \"2048Ti\"",
-        "line 22: the size `2048Ti` is out of bounds; valid: 1 to 1024Ti",
+        "line 23: the size `2048Ti` is out of bounds; valid: 1 to 1024Ti",
     ),
-    ("max-size = \"2Mi\"", "max-size = \"2Gi\"", "line 38: 2Gi is out of bounds; valid: 1 to 1Gi"),
+    ("max-size = \"2Mi\"", "max-size = \"2Gi\"", "line 39: 2Gi is out of bounds; valid: 1 to 1Gi"),
     (
         "create = true",
         "creat = true",
-        "line 20: unknown key `creat`; valid: directory, names, create, grow, max-size",
+        "line 21: unknown key `creat`; valid: directory, names, create, grow, max-size",
     ),
     (
         "create = true",
         "create = \"yes\"",
-        "line 20: invalid type: string \"yes\", expected a boolean",
+        "line 21: invalid type: string \"yes\", expected a boolean",
     ),
     (
         "rule = \"nvme\"",
         "rule = \"NVMe\"",
-        "line 24: `NVMe` cannot be a rule's name; valid: 1 to 64 of a-z 0-9 -",
+        "line 25: `NVMe` cannot be a rule's name; valid: 1 to 64 of a-z 0-9 -",
     ),
     (
         "path = \"/dev/disk/by-id/nvme-{id}\"",
         "path = \"/dev/sdb\"",
-        "line 25: `/dev/sdb` does not have {id} in it exactly once; valid: such as \
+        "line 26: `/dev/sdb` does not have {id} in it exactly once; valid: such as \
          \"/dev/disk/by-id/nvme-{id}\"",
     ),
     (
         "path = \"/dev/disk/by-id/nvme-{id}\"",
         "path = \"/sys/{id}\"",
-        "line 25: `/sys/{id}` is not below /dev; valid: such as \"/dev/disk/by-id/nvme-{id}\"",
+        "line 26: `/sys/{id}` is not below /dev; valid: such as \"/dev/disk/by-id/nvme-{id}\"",
     ),
     (
         "id = \"vol-*\"",
         "id = \"vol *\"",
-        "line 26: `vol *` cannot match; valid: A-Z a-z 0-9 . _ : -, {volume} and one `*`",
+        "line 27: `vol *` cannot match; valid: A-Z a-z 0-9 . _ : -, {volume} and one `*`",
     ),
-    ("verify = {", "# verify = {", "line 23: `verify` is missing"),
+    ("verify = {", "# verify = {", "line 24: `verify` is missing"),
     (
         "value = \"{id}\"",
         "value = \"x\"",
-        "line 27: `x` does not have {id} in it exactly once; valid: such as \"{id}\"",
+        "line 28: `x` does not have {id} in it exactly once; valid: such as \"{id}\"",
     ),
     (
         "attribute = \"device/serial\"",
         "attribute = \"../serial\"",
-        "line 27: `../serial` is not a plain path below the device's directory in /sys; valid: \
+        "line 28: `../serial` is not a plain path below the device's directory in /sys; valid: \
          such as \"device/serial\"",
     ),
     (
         "[filesystems]",
         "[[devices]]\nrule = \"nvme\"\npath = \"/dev/{id}\"\nid = \"*\"\nverify = { attribute = \
          \"serial\", value = \"{id}\" }\n[filesystems]",
-        "line 29: the device rule `nvme` is there twice",
+        "line 30: the device rule `nvme` is there twice",
     ),
     (
         "types = [\"ext4\"]",
         "types = [\"ext5\"]",
-        "line 29: unknown filesystem `ext5`; valid: ext4, xfs, btrfs",
+        "line 30: unknown filesystem `ext5`; valid: ext4, xfs, btrfs",
     ),
     (
         "types = [\"ext4\"]",
         "types = []",
-        "line 29: `types` is empty and grants nothing; leave the section out",
+        "line 30: `types` is empty and grants nothing; leave the section out",
     ),
     (
         "options = [\"noatime\"]",
         "options = [\"noatime\",\n \"suid\"]",
-        "line 36: ext4 has no mount option \"suid\"; valid: noatime, relatime, strictatime, nodiratime, \
+        "line 37: ext4 has no mount option \"suid\"; valid: noatime, relatime, strictatime, nodiratime, \
          noexec, lazytime, discard, nodiscard",
     ),
-    ("[mounts.bind]", "[mounts.nfs]", "line 36: unknown key `nfs`; valid: block, bind, tmpfs"),
-    ("max-files = 8", "max-files = 1025", "line 39: 1025 is out of bounds; valid: 1 to 1024"),
-    ("max-files = 8", "max-files = 8\nmax-files = 9", "line 40: duplicate key"),
+    ("[mounts.bind]", "[mounts.nfs]", "line 37: unknown key `nfs`; valid: block, bind, tmpfs"),
+    ("max-files = 8", "max-files = 1025", "line 40: 1025 is out of bounds; valid: 1 to 1024"),
+    ("max-files = 8", "max-files = 8\nmax-files = 9", "line 41: duplicate key"),
 ];
 
 #[test]

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid};
 
-use super::{confine, filter};
+use super::{confine, filter, rlimits};
 use crate::failure::{Code, Failure};
 
 /// What the work may use up. More than that ends it.
@@ -78,8 +78,8 @@ fn live<T>(
     work: impl FnOnce(T) -> Result<Vec<u8>, Failure>,
 ) -> bool {
     let walled = confine::confine(&[socket.as_fd()], parent)
-        .and_then(|()| confine::seal())
-        .and_then(|()| confine::bound(bounds.cpu_seconds, bounds.memory_bytes));
+        .and_then(|()| rlimits::seal())
+        .and_then(|()| rlimits::bound(bounds.cpu_seconds, bounds.memory_bytes));
     let done = walled
         .and_then(|()| load())
         .and_then(|loaded| filter::install().map(|()| loaded))

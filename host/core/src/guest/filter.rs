@@ -6,7 +6,9 @@
 
 use libc::{c_long, sock_filter, sock_fprog};
 
-use crate::failure::{Code, Failure};
+use super::confine::put_up;
+use crate::failure::Failure;
+use crate::wall::Layer;
 
 /// Calls that are allowed whatever their arguments.
 const ALLOWED: &[c_long] = &[
@@ -15,11 +17,9 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_recvfrom,
     // Let it have the processor meanwhile.
     libc::SYS_sched_yield,
-    // Memory; making it executable is refused below.
+    // Memory, and less of it. To move a part of the stack (mremap(2)) would let it grow uncounted.
     libc::SYS_brk,
     libc::SYS_munmap,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
     // Traps: wasmtime's handlers and their stack.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
@@ -31,15 +31,49 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_nanosleep,
     libc::SYS_restart_syscall,
     libc::SYS_getrandom,
-    // Its own limits, which it can only lower: no other process is of its user.
-    libc::SYS_prlimit64,
-    // Locks of the standard library, which nobody else holds, and the end.
-    libc::SYS_futex,
     libc::SYS_exit_group,
 ];
 
-/// Calls that are allowed unless their third argument has `PROT_EXEC`.
-const UNLESS_EXECUTABLE: &[c_long] = &[libc::SYS_mmap, libc::SYS_mprotect];
+/// Calls that are allowed where all of these are so.
+const CHECKED: &[(c_long, &[Check])] = &[
+    // Memory that the limit counts, for as long as it is there: nothing shared, locked, of huge pages
+    // or growing by itself, and nothing that was written to becomes read-only or a secret reserve.
+    // Nothing becomes executable.
+    (
+        libc::SYS_mmap,
+        &[
+            Check { argument: 2, is: Is::OneOf(&[libc::PROT_NONE as u32, READ_WRITE]) },
+            Check { argument: 3, is: Is::Within(MAPPINGS) },
+        ],
+    ),
+    (libc::SYS_mprotect, &[Check { argument: 2, is: Is::OneOf(&[READ_WRITE]) }]),
+    (libc::SYS_madvise, &[Check { argument: 2, is: Is::OneOf(&[libc::MADV_DONTNEED as u32]) }]),
+    // Its own limits, which it can only lower. Away from a node, its user has other processes.
+    (libc::SYS_prlimit64, &[Check { argument: 0, is: Is::OneOf(&[0]) }]),
+];
+
+const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
+
+/// What a mapping may be.
+const MAPPINGS: u32 = (libc::MAP_PRIVATE
+    | libc::MAP_ANONYMOUS
+    | libc::MAP_FIXED
+    | libc::MAP_FIXED_NOREPLACE
+    | libc::MAP_NORESERVE
+    | libc::MAP_STACK) as u32;
+
+/// What has to be so of an argument. The kernel looks at no more than its lower half either.
+struct Check {
+    argument: u32,
+    is: Is,
+}
+
+enum Is {
+    /// It is one of these.
+    OneOf(&'static [u32]),
+    /// It has none but these bits.
+    Within(u32),
+}
 
 /// `AUDIT_ARCH_…` of `linux/audit.h`: the ELF machine, 64 bits, little endian.
 const ARCHITECTURE: u32 = 0xC000_0000
@@ -48,41 +82,91 @@ const ARCHITECTURE: u32 = 0xC000_0000
 /// Offsets in `struct seccomp_data` (seccomp(2)).
 const NUMBER_AT: u32 = 0;
 const ARCHITECTURE_AT: u32 = 4;
-const THIRD_ARGUMENT_AT: u32 = 32;
+const ARGUMENTS_AT: u32 = 16;
 
-const LENGTH: usize = 3 + ALLOWED.len() + UNLESS_EXECUTABLE.len() + 1 + 3 + 1;
+const REFUSE: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
+const ALLOW: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ALLOW);
+
+/// Where the checks begin: after the architecture, a jump for each call, and two verdicts.
+const CHECKS_AT: usize = 4 + ALLOWED.len() + CHECKED.len() + 2;
+
+const LENGTH: usize = {
+    let (mut length, mut call) = (CHECKS_AT, 0);
+    while call < CHECKED.len() {
+        length += length_of(CHECKED[call].1);
+        call += 1;
+    }
+    length
+};
 
 /// The program, assembled when this is compiled.
 const PROGRAM: [sock_filter; LENGTH] = {
-    let refuse = op(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
-    let allow = op(libc::BPF_RET, libc::SECCOMP_RET_ALLOW);
-    let mut program = [refuse; LENGTH];
+    let mut program = [REFUSE; LENGTH];
     program[0] = load(ARCHITECTURE_AT);
     // A process that can switch to another architecture's calls (32 bits) has other numbers.
-    program[1] = jump(libc::BPF_JEQ, ARCHITECTURE, 0, (LENGTH - 7) as u8);
-    program[2] = load(NUMBER_AT);
-    let allow_at = LENGTH - 1;
-    let check_at = LENGTH - 4;
-    let mut at = 3;
-    while at < 3 + ALLOWED.len() {
-        program[at] = jump(libc::BPF_JEQ, ALLOWED[at - 3] as u32, (allow_at - at - 1) as u8, 0);
+    program[1] = jump(libc::BPF_JEQ, ARCHITECTURE, 1, 0);
+    program[3] = load(NUMBER_AT);
+    let allow_at = CHECKS_AT - 1;
+    let mut at = 4;
+    while at < 4 + ALLOWED.len() {
+        program[at] = jump(libc::BPF_JEQ, ALLOWED[at - 4] as u32, (allow_at - at - 1) as u8, 0);
         at += 1;
     }
-    while at < 3 + ALLOWED.len() + UNLESS_EXECUTABLE.len() {
-        let number = UNLESS_EXECUTABLE[at - 3 - ALLOWED.len()] as u32;
-        program[at] = jump(libc::BPF_JEQ, number, (check_at - at - 1) as u8, 0);
-        at += 1;
+    let (mut call, mut checks_at) = (0, CHECKS_AT);
+    while call < CHECKED.len() {
+        let (number, checks) = CHECKED[call];
+        program[at] = jump(libc::BPF_JEQ, number as u32, (checks_at - at - 1) as u8, 0);
+        (at, call, checks_at) = (at + 1, call + 1, put(checks, checks_at, &mut program));
     }
-    // Here `refuse` stands already.
-    program[check_at] = load(THIRD_ARGUMENT_AT);
-    program[check_at + 1] = jump(libc::BPF_JSET, libc::PROT_EXEC as u32, 0, 1);
-    program[check_at + 2] = refuse;
-    program[allow_at] = allow;
+    program[allow_at] = ALLOW;
     program
 };
 
+/// How many instructions a call's checks are.
+const fn length_of(checks: &[Check]) -> usize {
+    let (mut length, mut check) = (1, 0);
+    while check < checks.len() {
+        length += match checks[check].is {
+            Is::OneOf(values) => values.len() + 2,
+            Is::Within(_) => 3,
+        };
+        check += 1;
+    }
+    length
+}
+
+/// Puts a call's checks where `REFUSE` is everywhere; returns where they end.
+const fn put(checks: &[Check], mut at: usize, program: &mut [sock_filter; LENGTH]) -> usize {
+    let mut check = 0;
+    while check < checks.len() {
+        program[at] = load(ARGUMENTS_AT + 8 * checks[check].argument);
+        at += 1;
+        match checks[check].is {
+            Is::OneOf(values) => {
+                let mut value = 0;
+                while value < values.len() {
+                    let past_refuse = (values.len() - value) as u8;
+                    program[at] = jump(libc::BPF_JEQ, values[value], past_refuse, 0);
+                    (at, value) = (at + 1, value + 1);
+                }
+            }
+            Is::Within(bits) => {
+                program[at] = jump(libc::BPF_JSET, !bits, 0, 1);
+                at += 1;
+            }
+        }
+        (at, check) = (at + 1, check + 1);
+    }
+    program[at] = ALLOW;
+    at + 1
+}
+
 /// Installs the filter for the rest of the process's life. Needs no_new_privs.
 pub(super) fn install() -> Result<(), Failure> {
+    put_up(Layer::Seccomp, "restrict its system calls", restrict)
+}
+
+fn restrict() -> nix::Result<()> {
     let mut program = PROGRAM;
     let program = sock_fprog { len: LENGTH as u16, filter: program.as_mut_ptr() };
     #[expect(unsafe_code, reason = "rustix and nix cannot install a filter")]
@@ -90,13 +174,7 @@ pub(super) fn install() -> Result<(), Failure> {
     // (prctl(2)); the kernel copies and checks them.
     let result =
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    nix::errno::Errno::result(result).map(drop).map_err(|error| {
-        let message = format!(
-            "the process that would run the component cannot restrict its system calls: {error}; \
-             nothing of the component was run"
-        );
-        Failure::new(Code::FailedPrecondition, "confinement", message)
-    })
+    nix::errno::Errno::result(result).map(drop)
 }
 
 const fn load(at: u32) -> sock_filter {
@@ -116,7 +194,7 @@ mod tests {
     use super::*;
 
     /// What the program says to a call, by the rules of classic BPF.
-    fn verdict(architecture: u32, number: c_long, third: u32) -> u32 {
+    fn verdict(architecture: u32, number: c_long, arguments: [u32; 6]) -> u32 {
         let mut accumulator = 0;
         let mut at = 0;
         loop {
@@ -128,8 +206,10 @@ mod tests {
                     accumulator = match k {
                         NUMBER_AT => number as u32,
                         ARCHITECTURE_AT => architecture,
-                        THIRD_ARGUMENT_AT => third,
-                        _ => panic!("loads at {k}"),
+                        k => {
+                            assert_eq!((k - ARGUMENTS_AT) % 8, 0, "loads at {k}");
+                            arguments[(k - ARGUMENTS_AT) as usize / 8]
+                        }
                     };
                     continue;
                 }
@@ -141,23 +221,49 @@ mod tests {
         }
     }
 
+    const REFUSED: u32 = REFUSE.k;
+    const YES: u32 = libc::SECCOMP_RET_ALLOW;
+
     #[test]
     fn what_is_listed_is_allowed_and_nothing_else() {
-        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
         for number in 0..600 {
-            let listed = ALLOWED.contains(&number);
-            let conditional = UNLESS_EXECUTABLE.contains(&number);
-            for (third, allowed) in [
-                (0, listed || conditional),
-                (libc::PROT_READ as u32 | libc::PROT_WRITE as u32, listed || conditional),
-                (libc::PROT_READ as u32 | libc::PROT_EXEC as u32, listed),
-            ] {
-                let expected = if allowed { libc::SECCOMP_RET_ALLOW } else { refused };
-                assert_eq!(verdict(ARCHITECTURE, number, third), expected, "{number} {third}");
-                assert_eq!(verdict(ARCHITECTURE ^ 1, number, third), refused, "{number}");
-            }
+            let odd = [u32::MAX; 6];
+            let expected = if ALLOWED.contains(&number) { YES } else { REFUSED };
+            assert_eq!(verdict(ARCHITECTURE, number, odd), expected, "{number}");
+            assert_eq!(verdict(ARCHITECTURE ^ 1, number, odd), REFUSED, "{number}");
         }
         // The x32 ABI's numbers have this bit and the same architecture.
-        assert_eq!(verdict(ARCHITECTURE, 0x4000_0000 | libc::SYS_sendto, 0), refused);
+        assert_eq!(verdict(ARCHITECTURE, 0x4000_0000 | libc::SYS_sendto, [0; 6]), REFUSED);
+    }
+
+    #[test]
+    fn arguments_are_looked_at() {
+        let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let reserve = anonymous | libc::MAP_NORESERVE;
+        let (none, read, both) = (libc::PROT_NONE, libc::PROT_READ, READ_WRITE as i32);
+        for (number, third, fourth, allowed) in [
+            (libc::SYS_mmap, both, anonymous, true),
+            (libc::SYS_mmap, none, reserve, true),
+            (libc::SYS_mmap, read, anonymous, false),
+            (libc::SYS_mmap, both | libc::PROT_EXEC, anonymous, false),
+            (libc::SYS_mmap, libc::PROT_EXEC, anonymous, false),
+            (libc::SYS_mmap, both, libc::MAP_SHARED | libc::MAP_ANONYMOUS, false),
+            (libc::SYS_mmap, both, anonymous | libc::MAP_GROWSDOWN, false),
+            (libc::SYS_mmap, both, anonymous | libc::MAP_HUGETLB, false),
+            (libc::SYS_mmap, both, anonymous | libc::MAP_LOCKED, false),
+            (libc::SYS_mprotect, both, 0, true),
+            (libc::SYS_mprotect, none, 0, false),
+            (libc::SYS_mprotect, read, 0, false),
+            (libc::SYS_mprotect, read | libc::PROT_EXEC, 0, false),
+            (libc::SYS_madvise, libc::MADV_DONTNEED, 0, true),
+            (libc::SYS_madvise, libc::MADV_HUGEPAGE, 0, false),
+            (libc::SYS_prlimit64, 77, 77, true),
+        ] {
+            let arguments = [0, 4096, third as u32, fourth as u32, 0, 0];
+            let expected = if allowed { YES } else { REFUSED };
+            let told = verdict(ARCHITECTURE, number, arguments);
+            assert_eq!(told, expected, "{number} {third:#x} {fourth:#x}");
+        }
+        assert_eq!(verdict(ARCHITECTURE, libc::SYS_prlimit64, [1, 0, 0, 0, 0, 0]), REFUSED);
     }
 }

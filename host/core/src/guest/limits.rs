@@ -1,6 +1,6 @@
 //! Every quantity that a running component controls, and its bound.
 //!
-//! CPU time and what the whole process may take are bounded by `confine`; how long a message to
+//! CPU time and what the whole process may take are bounded by `rlimits`; how long a message to
 //! the broker may be, by `wire`; how many lines may be logged, by `imports::log`.
 
 use wasmtime::{ResourceLimiter, Result, Store};
@@ -21,7 +21,7 @@ const HANDLES: usize = 64;
 /// three instances (the module and two that join it to the component), two tables and a memory.
 const INSTANCES: usize = 32;
 const TABLES: usize = 32;
-const MEMORIES: usize = 4;
+pub(super) const MEMORIES: usize = 4;
 
 /// Elements of all tables together, 8 bytes each.
 const TABLE_ELEMENTS: usize = 128 * 1024;

@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 
 use super::engine::{Loader, Prepared};
 use super::image::Image;
-use super::{confine, filter, run};
+use super::{confine, filter, rlimits, run};
 use crate::failure::Failure;
 use crate::wire::{Channel, Outcome, Start};
 
@@ -153,7 +153,7 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
     let prepared = prepared.and_then(|prepared| filter::install().map(|()| prepared));
     let Ok(Some(mut start)) = channel.receive::<Start>(&mut Vec::new()) else { leave(0) };
     let prepared = prepared.and_then(|prepared| {
-        confine::bound(start.cpu_seconds, start.memory_bytes)?;
+        rlimits::bound(start.cpu_seconds, start.memory_bytes)?;
         Ok(prepared)
     });
     loop {
@@ -216,7 +216,7 @@ fn give_way() {
 fn prepare(loader: &Loader, file: File, digest: &str) -> Result<Prepared, Failure> {
     let image = Image::open(&file, digest)?;
     drop(file);
-    confine::seal()?;
+    rlimits::seal()?;
     loader.load(&image)
 }
 
