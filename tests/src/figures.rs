@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
+/// Tests run side by side.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Adds to the figures of this run. Without anyone who wants them nothing is written.
 pub fn figures(counted: &[(&str, u64)]) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(path) = std::env::var_os("WASMOUNT_FIGURES").map(PathBuf::from) else { return };
     let present = fs::read(&path).unwrap_or_default();
     let mut figures: Map<String, Value> = serde_json::from_slice(&present).unwrap_or_default();

@@ -75,6 +75,11 @@ pub fn crash_driver() -> PathBuf {
     built("WASMOUNT_CRASH_DRIVER")
 }
 
+/// The driver that runs native code in the component's place, if it is told to.
+pub fn breakout_driver() -> PathBuf {
+    built("WASMOUNT_BREAKOUT_DRIVER")
+}
+
 fn built(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable).map(PathBuf::from);
     path.expect("run these tests with `cargo xtask test`, which builds what they call")

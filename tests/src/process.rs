@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::running::until;
 
@@ -24,6 +24,16 @@ impl Process {
     pub fn open(pid: Pid) -> Option<Self> {
         let handle = Rc::new(pidfd_open(pid, PidfdFlags::empty()).ok()?);
         Some(Self { pid, handle })
+    }
+
+    /// Its number.
+    pub fn number(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// Kills it: only for a process of a call of the test's own.
+    pub fn kill(&self) {
+        pidfd_send_signal(&*self.handle, Signal::KILL).expect("root may");
     }
 
     /// Those that it has started and not waited for.

@@ -1,7 +1,7 @@
 //! Calls that still run, and what can be seen of their processes from outside: so a test waits
 //! until a call is where it wants it, however slow the machine is, and not for so many seconds.
 //!
-//! Only the process that kubelet waits for is ever sent a signal.
+//! The process that kubelet waits for is the only one that kubelet would ever send a signal.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

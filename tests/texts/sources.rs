@@ -44,6 +44,9 @@ pub(crate) fn shipped() -> Vec<Source> {
     sources
 }
 
+/// A feature of what only tests run, which no shipped program has.
+const OF_TESTS: &str = "breakout";
+
 /// Whether an item is there only in tests.
 pub(crate) fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes
@@ -55,7 +58,9 @@ pub(crate) fn is_test(attributes: &[syn::Attribute]) -> bool {
 pub(crate) fn is_test_condition(attribute: &str) -> bool {
     let mut words = attribute.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     match words.next() {
-        Some("cfg") => words.any(|word| word == "test") && !attribute.contains("not"),
+        Some("cfg") => {
+            words.any(|word| matches!(word, "test" | OF_TESTS)) && !attribute.contains("not")
+        }
         name => name == Some("test"),
     }
 }

@@ -68,14 +68,27 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
 
 /// Builds the driver that tests kill at named points. It is never shipped.
 pub(crate) fn build_crash_driver(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    step("building a driver with crash points", || {
-        let mut build = workspace.build("build", "release");
-        build.args(["--package", "wasmount-driver", "--features", "wasmount-core/crash-points"]);
-        cargo::run(&mut build)?;
-        let driver = workspace.target.join("crash-points/wasmount-driver");
-        ship(&workspace.program("release", "wasmount-driver"), &driver)?;
-        Ok(driver)
-    })
+    step("building a driver with crash points", || build_driver_with(workspace, "crash-points"))
+}
+
+/// Builds the driver that runs native code in the component's place. It is never shipped.
+pub(crate) fn build_breakout_driver(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    step("building a driver that is broken out of", || build_driver_with(workspace, "breakout"))
+}
+
+/// Where the driver with a feature is left that only tests need.
+pub(crate) fn driver_with(workspace: &Workspace, feature: &str) -> PathBuf {
+    workspace.target.join(feature).join("wasmount-driver")
+}
+
+fn build_driver_with(workspace: &Workspace, feature: &str) -> anyhow::Result<PathBuf> {
+    let mut build = workspace.build("build", "release");
+    let feature_of_core = format!("wasmount-core/{feature}");
+    build.args(["--package", "wasmount-driver", "--features", &feature_of_core]);
+    cargo::run(&mut build)?;
+    let driver = driver_with(workspace, feature);
+    ship(&workspace.program("release", "wasmount-driver"), &driver)?;
+    Ok(driver)
 }
 
 /// Test guests misbehave on purpose and stay out of what is shipped.

@@ -62,6 +62,12 @@ const COMMANDS: &[Command] = &[
         run: |arguments| Proof { name: "crash", options: &[] }.run(arguments),
     },
     Command {
+        name: "wall",
+        arguments: "[--json]",
+        about: "run hostile native code in the component's place, behind each layer of the wall (root)",
+        run: |arguments| Proof { name: "wall", options: &[] }.run(arguments),
+    },
+    Command {
         name: "dist",
         arguments: "",
         about: "leave the static programs and the plugins in target/dist",

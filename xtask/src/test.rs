@@ -1,5 +1,5 @@
-//! `cargo xtask test`: builds what is shipped, the hostile guests and a driver with crash points,
-//! then runs every test of the workspace against it.
+//! `cargo xtask test`: builds what is shipped, the hostile guests, a driver with crash points and one
+//! that is broken out of, then runs every test of the workspace against it.
 //!
 //! Tests find what was built by the variables below and never build anything themselves. With
 //! `--vm`, or under CI, those that need a kernel of their own follow in a virtual machine.
@@ -21,6 +21,8 @@ const DIST: &str = "WASMOUNT_DIST";
 const COMPONENTS: &str = "WASMOUNT_COMPONENTS";
 /// A `wasmount-driver` that can be told to die at a named crash point.
 const CRASH_DRIVER: &str = "WASMOUNT_CRASH_DRIVER";
+/// A `wasmount-driver` that can be told to run native code in the component's place.
+const BREAKOUT_DRIVER: &str = "WASMOUNT_BREAKOUT_DRIVER";
 
 /// What tests run besides what is built here.
 const TOOLS: &[Program] = &[Program("losetup", "mount"), Program("jq", "jq")];
@@ -65,8 +67,9 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
         packages::ensure(TOOLS, "testing as root")?;
         packages::ensure(FOREIGN_TOOLS, "testing as root")?;
     }
-    // First, since the shipped driver is then what is left where cargo puts both.
+    // First, since the shipped driver is then what is left where cargo puts all.
     let crash_driver = dist::build_crash_driver(workspace)?;
+    dist::build_breakout_driver(workspace)?;
     dist::build(workspace)?;
     Ok(crash_driver)
 }
@@ -77,5 +80,6 @@ pub(crate) fn cargo_test(workspace: &Workspace, crash_driver: &Path) -> Command 
     test.env(DIST, workspace.dist());
     test.env(COMPONENTS, workspace.components());
     test.env(CRASH_DRIVER, crash_driver);
+    test.env(BREAKOUT_DRIVER, dist::driver_with(workspace, "breakout"));
     test
 }

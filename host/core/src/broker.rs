@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
 use crate::audit::Audit;
+use crate::breakout;
 use crate::bundle::receipt::Attaching;
 use crate::bundle::{Bundle, Receipt};
 use crate::call::arguments::Arguments;
@@ -30,6 +31,7 @@ use crate::link::{FromBroker, Link};
 use crate::reply::Reply;
 use crate::session::{Opened, Place, Session};
 use crate::supervisor::safe_exit_code;
+use crate::wall::{Layer, stands};
 
 mod ahead;
 mod claims;
@@ -51,6 +53,7 @@ use route::Route;
 /// Serves a call and ends the process.
 pub(crate) fn run(operation: Operation, arguments: &mut Arguments, link: Link) -> ! {
     leave_the_caller();
+    breakout::arm();
     let unknown = safe_exit_code(arguments);
     let (mut guest, mut audit) = (start_guest(arguments), None);
     let served = catch_unwind(AssertUnwindSafe(|| {
@@ -79,8 +82,10 @@ pub(crate) fn run(operation: Operation, arguments: &mut Arguments, link: Link) -
 /// calls need one, and it has privileges to give up meanwhile. It inherits no argument, since
 /// arguments may hold secrets.
 fn start_guest(arguments: &mut Arguments) -> Result<Child, Failure> {
-    let wiped = arguments.wipe_on_fork();
-    wiped.map_err(|error| Failure::io("protecting the arguments", &error))?;
+    if stands(Layer::Arguments) {
+        let wiped = arguments.wipe_on_fork();
+        wiped.map_err(|error| Failure::io("protecting the arguments", &error))?;
+    }
     process::start()
 }
 

@@ -11,6 +11,7 @@
 //! `engine`: everything else builds and is tested without.
 
 pub mod audit;
+pub mod breakout;
 #[cfg(feature = "engine")]
 mod broker;
 pub mod bundle;

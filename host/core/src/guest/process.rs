@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use super::engine::{Loader, Prepared};
 use super::image::Image;
 use super::{confine, filter, rlimits, run};
+use crate::breakout;
 use crate::failure::Failure;
 use crate::wire::{Channel, Outcome, Start};
 
@@ -159,6 +160,10 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
     loop {
         let (outcome, used) = match &prepared {
             Ok(prepared) => {
+                if let Some(outcome) = breakout::instead_of_the_component(&channel) {
+                    run::finish(&channel, outcome);
+                    leave()
+                }
                 let (outcome, store) = run::run(prepared, Arc::clone(&channel), start);
                 (outcome, Some(store))
             }
