@@ -79,7 +79,7 @@ fn live<T>(
 ) -> bool {
     let walled = confine::confine(&[socket.as_fd()], parent)
         .and_then(|()| rlimits::seal())
-        .and_then(|()| rlimits::bound(bounds.cpu_seconds, bounds.memory_bytes));
+        .and_then(|()| rlimits::bound_work(bounds.cpu_seconds, bounds.memory_bytes));
     let done = walled
         .and_then(|()| load())
         .and_then(|loaded| filter::install().map(|()| loaded))

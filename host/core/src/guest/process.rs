@@ -162,7 +162,7 @@ fn live(broker: Pid, socket: OwnedFd) -> Infallible {
             Ok(prepared) => {
                 if let Some(outcome) = breakout::instead_of_the_component(&channel) {
                     run::finish(&channel, outcome);
-                    leave()
+                    leave(0)
                 }
                 let (outcome, store) = run::run(prepared, Arc::clone(&channel), start);
                 (outcome, Some(store))

@@ -58,13 +58,17 @@ pub(super) fn seal() -> Result<(), Failure> {
 /// What counts as memory is what can be written to. That is all there can be, since the filter lets
 /// no page be shared, grow by itself or become read-only again, all of which would not be counted.
 pub(super) fn bound(cpu_seconds: u64, memory_bytes: u64) -> Result<(), Failure> {
+    // A memory that has to move while it grows exists twice for that moment.
+    bound_work(cpu_seconds, memory_bytes.saturating_mul(2).saturating_add(HOST_MEMORY))
+}
+
+/// The same for work of another kind: so much of memory is all.
+pub(super) fn bound_work(cpu_seconds: u64, data: u64) -> Result<(), Failure> {
     if stands(Layer::LimitCpu) {
         let maximum = Some(cpu_seconds.saturating_add(1));
         let cpu = Rlimit { current: Some(cpu_seconds), maximum };
         setrlimit(Resource::Cpu, cpu).map_err(|error| refused(USE, error))?;
     }
-    // A memory that has to move while it grows exists twice for that moment.
-    let data = memory_bytes.saturating_mul(2).saturating_add(HOST_MEMORY);
     limit(Layer::LimitData, Resource::Data, data)?;
     // Tables of pages are not counted at all. With so few addresses they take 40 MiB at most.
     let addresses = RESERVATION * (limits::MEMORIES as u64 + 1);
