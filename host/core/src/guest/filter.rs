@@ -48,9 +48,13 @@ const CHECKED: &[(c_long, &[Check])] = &[
     ),
     (libc::SYS_mprotect, &[Check { argument: 2, is: Is::OneOf(&[READ_WRITE]) }]),
     (libc::SYS_madvise, &[Check { argument: 2, is: Is::OneOf(&[libc::MADV_DONTNEED as u32]) }]),
+    // The C library wakes who waits for what it does once, even if nobody does; a panic needs that.
+    (libc::SYS_futex, &[Check { argument: 1, is: Is::OneOf(&[WAKE]) }]),
     // Its own limits, which it can only lower. Away from a node, its user has other processes.
     (libc::SYS_prlimit64, &[Check { argument: 0, is: Is::OneOf(&[0]) }]),
 ];
+
+const WAKE: u32 = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u32;
 
 const READ_WRITE: u32 = (libc::PROT_READ | libc::PROT_WRITE) as u32;
 
