@@ -17,6 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::call::DriverName;
+use crate::crash;
 use crate::failure::{Code, Failure};
 
 pub mod lock;
@@ -254,6 +255,7 @@ fn replace_at(dir: &OwnedFd, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = File::from(rustix::fs::openat(dir, &beside, flags, Mode::RUSR | Mode::WUSR)?);
     file.write_all(bytes)?;
     file.sync_all()?;
+    crash::point("record-written");
     rustix::fs::renameat(dir, &beside, dir, name)?;
     Ok(rustix::fs::fsync(dir)?)
 }

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
 use crate::call::{Attachment, Call, Operation};
+use crate::crash;
 use crate::decide::{self, No};
 use crate::failure::{Code, Failure};
 use crate::guest::process::{Child, How};
@@ -48,7 +49,10 @@ impl Work<'_> {
                     // A guest that sends without reading is not waited for.
                     answer = guest.channel().send_now(&response);
                 }
-                Ok(Some(FromGuest::Finished(outcome))) => return self.concluded(outcome),
+                Ok(Some(FromGuest::Finished(outcome))) => {
+                    crash::point("concluded");
+                    return self.concluded(outcome);
+                }
                 Ok(None) => return Err(self.ended(slot)),
                 // A guest that dies with an answer unread resets the connection.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => {

@@ -133,6 +133,7 @@ impl Ledger {
         let has = self.record.as_ref().map(VolumeRecord::identities).unwrap_or_default();
         let had = before.as_ref().map(VolumeRecord::identities).unwrap_or_default();
         for identity in had.into_iter().filter(|identity| !has.contains(identity)) {
+            crash::point("record-replaced");
             self.journal.disclaim(identity, &self.key)?;
         }
         Ok(())
