@@ -6,7 +6,7 @@ use crate::{Driver, Node};
 
 impl Node {
     /// How many images or devices are claimed. A claim that a crash left is void, and is there until
-    /// somebody has a use for what it is on.
+    /// somebody calls for its volume or has a use for what it is on.
     pub fn claims(&self) -> usize {
         fs::read_dir(self.path("data/claims")).map(Iterator::count).unwrap_or(0)
     }

@@ -13,7 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::call::DriverName;
@@ -144,6 +144,32 @@ impl Journal {
         Ok(true)
     }
 
+    /// Removes what a call for a volume left that was cut off: claims that its record does not list,
+    /// and a record that was not finished. The caller holds the volume's lock.
+    pub fn clear_up(&self, key: &str, record: Option<&VolumeRecord>) -> std::io::Result<()> {
+        let listed = record.map(VolumeRecord::identities).unwrap_or_default();
+        let listed: Vec<String> = listed.into_iter().map(identity_name).collect();
+        let own = format!("{} {key}", self.driver.slash());
+        let mut void = Vec::new();
+        for entry in Dir::read_from(&self.claims)? {
+            let name = entry?.file_name().to_owned();
+            let is_own = || {
+                let claim = rustix::fs::readlinkat(&self.claims, &*name, Vec::new());
+                claim.is_ok_and(|claim| claim.as_bytes() == own.as_bytes())
+            };
+            if listed.iter().all(|listed| listed.as_bytes() != name.to_bytes()) && is_own() {
+                void.push(name);
+            }
+        }
+        for name in &void {
+            rustix::fs::unlinkat(&self.claims, &**name, AtFlags::empty())?;
+        }
+        if !void.is_empty() {
+            rustix::fs::fsync(&self.claims)?;
+        }
+        remove_at(&self.volumes, &beside(&file_name(key)))
+    }
+
     /// Lets go of a resource that this volume has.
     pub fn disclaim(&self, identity: &str, key: &str) -> Result<(), Failure> {
         match self.claimed(identity)? {
@@ -233,6 +259,11 @@ fn identity_name(text: &str) -> String {
     name
 }
 
+/// Where a record is written before it takes its place.
+fn beside(name: &str) -> String {
+    format!("{name}.new")
+}
+
 fn read_at(dir: &OwnedFd, name: &str) -> std::io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
@@ -249,7 +280,7 @@ fn read_at(dir: &OwnedFd, name: &str) -> std::io::Result<Option<Vec<u8>>> {
 
 fn replace_at(dir: &OwnedFd, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     // One left by a crash is overwritten: the volume's lock is held, so it is nobody else's.
-    let beside = format!("{name}.new");
+    let beside = beside(name);
     let flags =
         OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(dir, &beside, flags, Mode::RUSR | Mode::WUSR)?);
@@ -303,6 +334,32 @@ mod tests {
         let held = journal.claim("image:1:2:3", "pv-2").expect("readable").expect("taken");
         assert!(journal.drop_stale("image:1:2:3", &held).expect("readable"));
         assert_eq!(journal.claim("image:1:2:3", "pv-2").expect("readable"), None);
+    }
+
+    #[test]
+    fn what_a_call_left_is_cleared_up_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (one, other) = (journal(dir.path(), "a.example/x"), journal(dir.path(), "b.example/x"));
+        let mut record = VolumeRecord::empty("pv-1", boot_id().expect("readable"));
+        record.device = Some(record::DeviceRef {
+            number: (7, 1),
+            identity: "image:1:2:3".to_owned(),
+            is_loop: true,
+        });
+        let held =
+            [(&one, "image:1:2:3", "pv-1"), (&one, "image:4", "pv-2"), (&other, "5", "pv-1")];
+        for (journal, identity, key) in held {
+            assert_eq!(journal.claim(identity, key).expect("readable"), None);
+        }
+        assert_eq!(one.claim("image:6", "pv-1").expect("readable"), None);
+        std::fs::write(dir.path().join("a.example~x/volumes/pv-1.json.new"), "{").expect("written");
+        one.clear_up("pv-1", Some(&record)).expect("cleared up");
+        assert_eq!(other.claim("image:6", "pv-9").expect("readable"), None, "it is free");
+        for (journal, identity, key) in held {
+            assert_eq!(journal.claim(identity, "pv-9").expect("readable").expect("held").key, key);
+        }
+        let left = std::fs::read_dir(dir.path().join("a.example~x/volumes")).expect("there");
+        assert_eq!(left.count(), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::bundle::receipt::Receipt;
 use crate::call::{Call, DriverName, MountDir, NodeName, Operation, TargetPath};
 use crate::crash;
 use crate::failure::{Code, Failure};
-use crate::journal::lock::Lock;
+use crate::journal::lock::{Before, Lock};
 use crate::journal::record::{FormatRef, VolumeRecord};
 use crate::journal::{Journal, boot_id};
 use crate::link::Link;
@@ -39,9 +39,19 @@ impl Ledger {
     ) -> Result<Self, Failure> {
         let key = key(call, &receipt.exports);
         let stopped = |within| link.is_stopped(within);
-        let lock = Lock::take(&receipt.run_dir, driver, &key, call.operation(), stopped)?;
+        let mut lock = Lock::take(&receipt.run_dir, driver, &key, call.operation(), stopped)?;
         let journal = Rc::new(Journal::open(&receipt.data_dir, driver)?);
         let record = journal.load(&key)?;
+        // Looking for it takes longer the more volumes there are. A volume that nothing is known of
+        // has not been there before, as far as can be told.
+        let may_have_left = match lock.before() {
+            Before::CutOff => true,
+            Before::Nobody => record.is_some(),
+            Before::Ended => false,
+        };
+        if may_have_left && journal.clear_up(&key, record.as_ref()).is_ok() {
+            lock.forget_before();
+        }
         Ok(Self {
             journal,
             key,
@@ -58,8 +68,7 @@ impl Ledger {
         let Some(held) = self.journal.claim(identity, &self.key)? else { return Ok(()) };
         let refusal = || held.refusal(identity);
         let driver: DriverName = held.driver.parse().map_err(|_| refusal())?;
-        let _lock =
-            Lock::try_take(&self.run_dir, &driver, &held.key, self.asked).map_err(|_| refusal())?;
+        let _lock = Lock::try_take(&self.run_dir, &driver, &held.key).map_err(|_| refusal())?;
         if !self.journal.drop_stale(identity, &held)? {
             return Err(refusal());
         }

@@ -2,12 +2,12 @@
 //!
 //! It is a flock(2) on a file in the run directory, so the kernel frees it when the last process
 //! that inherited it is gone: the broker, or a tool that outlived it. The file says who took it
-//! last, for the message of whoever finds it taken; it is never removed, since a lock on a
-//! removed file would lock nothing.
+//! last, for the message of whoever finds it taken, and whether that call came to its end, for
+//! whoever has it next; it is never removed, since a lock on a removed file would lock nothing.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,9 +21,29 @@ use crate::failure::{Code, Failure};
 /// when two calls for a volume follow each other closely.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the file says behind its holder: while a call runs or if it was cut off, and at its end.
+const RUNNING: &str = "running";
+const ENDED: &str = "ended";
+
 /// A held lock.
 #[derive(Debug)]
-pub struct Lock(File);
+pub struct Lock {
+    file: File,
+    /// None of one that only looks whether anybody else has the lock.
+    operation: Option<Operation>,
+    before: Before,
+}
+
+/// The call that had the lock before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// There was none since the node was booted.
+    Nobody,
+    /// It has let go of the lock itself.
+    Ended,
+    /// It was killed.
+    CutOff,
+}
 
 impl Lock {
     /// Takes the lock of a volume, waiting up to ten seconds. `stopped` is asked between tries, with
@@ -35,17 +55,12 @@ impl Lock {
         operation: Operation,
         stopped: impl FnMut(Duration) -> bool,
     ) -> Result<Self, Failure> {
-        Self::within(PATIENCE, run_dir, driver, key, operation, stopped)
+        Self::within(PATIENCE, run_dir, driver, key, Some(operation), stopped)
     }
 
-    /// Takes the lock if nobody has it.
-    pub fn try_take(
-        run_dir: &Path,
-        driver: &DriverName,
-        key: &str,
-        operation: Operation,
-    ) -> Result<Self, Failure> {
-        Self::within(Duration::ZERO, run_dir, driver, key, operation, |_| false)
+    /// Takes the lock if nobody has it, for another volume's call. Of that the file says nothing.
+    pub fn try_take(run_dir: &Path, driver: &DriverName, key: &str) -> Result<Self, Failure> {
+        Self::within(Duration::ZERO, run_dir, driver, key, None, |_| false)
     }
 
     fn within(
@@ -53,14 +68,14 @@ impl Lock {
         run_dir: &Path,
         driver: &DriverName,
         key: &str,
-        operation: Operation,
+        operation: Option<Operation>,
         mut stopped: impl FnMut(Duration) -> bool,
     ) -> Result<Self, Failure> {
         let path = run_dir.join(driver.tilde());
         let dir = super::private_dir(&path)?;
         let name = super::identity_name(key) + ".lock";
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = rustix::fs::openat(&dir, &name, flags, Mode::RUSR | Mode::WUSR)
+        let file = rustix::fs::openat(&dir, &name, flags, Mode::RUSR | Mode::WUSR)
             .map(File::from)
             .map_err(|error| {
                 Failure::io(format_args!("opening {}", path.join(&name).display()), &error.into())
@@ -70,7 +85,7 @@ impl Lock {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(Errno::WOULDBLOCK) if Instant::now() < end => {}
-                Err(Errno::WOULDBLOCK) => return Err(taken(&mut file)),
+                Err(Errno::WOULDBLOCK) => return Err(taken(&file)),
                 Err(error) => return Err(Failure::io("locking the volume", &error.into())),
             }
             if stopped(Duration::from_millis(2)) {
@@ -81,28 +96,96 @@ impl Lock {
                 ));
             }
         }
-        // Who holds it is told for convenience only: a write that fails changes nothing.
-        // All are of one length, since cutting the file would make some filesystems write it out.
-        let holder = format!("{:<16} {:>10}", operation.name(), std::process::id());
-        let _ = file.write_all(holder.as_bytes());
-        Ok(Self(file))
+        let before = match text(&file).split_whitespace().nth(2) {
+            None => Before::Nobody,
+            Some(RUNNING) => Before::CutOff,
+            Some(_) => Before::Ended,
+        };
+        let lock = Self { file, operation, before };
+        lock.say(RUNNING);
+        Ok(lock)
+    }
+
+    /// What became of the call before.
+    pub fn before(&self) -> Before {
+        self.before
+    }
+
+    /// Whoever has the lock next need not know that the call before was cut off: what it left is
+    /// cleared up.
+    pub fn forget_before(&mut self) {
+        self.before = Before::Ended;
+    }
+
+    /// For convenience only: a write that fails changes nothing. All are of one length, since cutting
+    /// the file would make some filesystems write it out.
+    fn say(&self, state: &str) {
+        let Some(operation) = self.operation else { return };
+        let (operation, process) = (operation.name(), std::process::id());
+        let holder = format!("{operation:<16} {process:>10} {state:<7}");
+        let _ = self.file.write_all_at(holder.as_bytes(), 0);
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What a broker that panicked has left is as little known.
+        if self.before != Before::CutOff && !std::thread::panicking() {
+            self.say(ENDED);
+        }
     }
 }
 
 impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
-fn taken(file: &mut File) -> Failure {
-    let mut holder = String::new();
-    let _ = file.rewind();
-    let _ = file.take(100).read_to_string(&mut holder);
-    let who = match holder.split_once(' ').map(|(operation, pid)| (operation, pid.trim())) {
-        Some((operation, pid)) if !pid.is_empty() => format!("{operation} (process {pid})"),
+fn text(file: &File) -> String {
+    let mut bytes = [0; 100];
+    let length = file.read_at(&mut bytes, 0).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+fn taken(file: &File) -> Failure {
+    let holder = text(file);
+    let mut words = holder.split_whitespace();
+    let who = match (words.next(), words.next()) {
+        (Some(operation), Some(pid)) => format!("{operation} (process {pid})"),
         _ => "a call".to_owned(),
     };
     let message = format!("{who} for the same volume is still running; kubelet will try again");
     Failure::new(Code::Aborted, "still-running", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_was_cut_off_is_known_to_the_next_until_that_has_cleared_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let driver: DriverName = "a.example/x".parse().expect("a driver's name");
+        let take = || {
+            Lock::take(dir.path(), &driver, "pv-1", Operation::Mount, |_| true).expect("it is free")
+        };
+        assert_eq!(take().before(), Before::Nobody);
+        assert_eq!(take().before(), Before::Ended);
+        let file = dir.path().join("a.example~x/pv-1.lock");
+        let lock = take();
+        let told = Lock::try_take(dir.path(), &driver, "pv-1").expect_err("it is taken").message;
+        let who = format!("mount (process {}) for the same volume", std::process::id());
+        assert!(told.starts_with(&who), "{told}");
+        let while_it_runs = std::fs::read(&file).expect("readable");
+        drop(lock);
+        std::fs::write(&file, while_it_runs).expect("writable");
+        drop(Lock::try_take(dir.path(), &driver, "pv-1").expect("it is free"));
+        assert_eq!(take().before(), Before::CutOff);
+        let mut lock = take();
+        assert_eq!(lock.before(), Before::CutOff, "nobody has cleared up");
+        lock.forget_before();
+        drop(lock);
+        assert_eq!(take().before(), Before::Ended);
+    }
 }
