@@ -41,7 +41,12 @@ impl Ledger {
         let stopped = |within| link.is_stopped(within);
         let mut lock = Lock::take(&receipt.run_dir, driver, &key, call.operation(), stopped)?;
         let journal = Rc::new(Journal::open(&receipt.data_dir, driver)?);
-        let record = journal.load(&key)?;
+        let mut record = journal.load(&key)?;
+        // All that it said was of an earlier boot.
+        if record.as_ref().is_some_and(|record| !record.worth_keeping()) {
+            journal.forget(&key)?;
+            record = None;
+        }
         // Looking for it takes longer the more volumes there are. A volume that nothing is known of
         // has not been there before, as far as can be told.
         let may_have_left = match lock.before() {
