@@ -31,7 +31,8 @@ pub(super) struct Effects {
     pub(super) handles: Handles,
     /// The mount to put on the target.
     pub(super) attach: Option<Granted<Attach>>,
-    /// The volume's device on this node; with true, a loop device made by this call.
+    /// The volume's device on this node; with true, a loop device that goes by itself unless it is
+    /// kept: one made by this call, or by one that was killed, which is not gone yet.
     pub(super) device: Option<(Rc<Device>, bool)>,
     /// The volume's image, and the lease that it is held under.
     pub(super) image: Option<(Rc<ImageFile>, Option<String>)>,
@@ -53,12 +54,16 @@ impl Effects {
         self.attach.is_some()
             || self.created.is_some()
             || self.leased.is_some()
-            || self.device.as_ref().is_some_and(|(_, made)| *made)
+            || self.device.as_ref().is_some_and(|(_, goes)| *goes)
     }
 
     /// Notes the device that is mounted, if it is not known already.
-    pub(super) fn note_device(&mut self, device: Rc<Device>) {
-        self.device.get_or_insert((device, false));
+    pub(super) fn note_device(&mut self, device: Rc<Device>) -> Result<(), Failure> {
+        if self.device.is_none() {
+            let goes = device.is_loop() && !loopdev::is_kept(&device)?;
+            self.device = Some((device, goes));
+        }
+        Ok(())
     }
 }
 

@@ -186,7 +186,7 @@ impl Work<'_> {
             }
         }
         let pending = mounts::block(mount)?;
-        self.effects.note_device(device);
+        self.effects.note_device(device)?;
         self.pending(pending)
     }
 
@@ -205,7 +205,7 @@ impl Work<'_> {
         self.judge_format(&device, None)?;
         // From the moment that it is waited for, the device is the volume's.
         if matches!(self.call.operation(), Operation::WaitForAttach | Operation::MountDevice) {
-            self.effects.note_device(Rc::clone(&device));
+            self.effects.note_device(Rc::clone(&device))?;
         }
         self.hold_device(device)
     }
@@ -301,8 +301,11 @@ impl Work<'_> {
         let LoopAttach { image, access } = attach.get();
         let (image, access) = (Rc::clone(image), *access);
         let lease = images::holder(&image)?.map(|lease| lease.id);
-        let (device, made) = match self.standing_loop(&image, access)? {
-            Some(device) => (device, false),
+        let (device, goes) = match self.standing_loop(&image, access)? {
+            Some(device) => {
+                let kept = loopdev::is_kept(&device)?;
+                (device, !kept)
+            }
             None => {
                 let device = Rc::new(loopdev::attach(attach)?);
                 crash::point("loop-attached");
@@ -311,7 +314,7 @@ impl Work<'_> {
         };
         self.judge_format(&device, lease.as_deref())?;
         self.session.device = Some(Rc::clone(&device));
-        self.effects.device = Some((Rc::clone(&device), made));
+        self.effects.device = Some((Rc::clone(&device), goes));
         self.effects.image = Some((image, lease));
         self.hold_device(device)
     }

@@ -104,6 +104,13 @@ pub fn keep(device: &Device) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether it outlasts its openers.
+pub fn is_kept(device: &Device) -> Result<bool, Failure> {
+    let status = raw::loop_status(&device.file)
+        .map_err(failed(format_args!("asking about {}", device.node().display())))?;
+    Ok(status.flags & raw::LO_AUTOCLEAR == 0)
+}
+
 /// The loop device that wasmount made of this image.
 pub fn find(image: &ImageFile) -> Result<Option<Device>, Failure> {
     let made = |(_, file): &(PathBuf, File)| {
