@@ -128,7 +128,8 @@ impl Work<'_> {
         if let Some(ledger) = &mut self.ledger {
             let mut record = ledger.draft(self.call)?;
             record.state.clone_from(&self.session.state);
-            note(&mut record, self.call, &self.effects);
+            let here = self.session.node == self.session.node_name;
+            note(&mut record, self.call, &self.effects, here);
             record.settle();
             if ledger.would_change(&record) {
                 anything = true;
@@ -157,7 +158,8 @@ impl Work<'_> {
 }
 
 /// Writes into the record what will be true once the call has taken effect.
-fn note(record: &mut VolumeRecord, call: &Call, effects: &Effects) {
+/// `here` is whether the call is about this node.
+fn note(record: &mut VolumeRecord, call: &Call, effects: &Effects, here: bool) {
     if let Some((image, lease)) = &effects.image {
         record.image = Some(ImageRef {
             directory: image.dir.path().to_owned(),
@@ -176,11 +178,17 @@ fn note(record: &mut VolumeRecord, call: &Call, effects: &Effects) {
         }
         _ => {}
     }
-    if matches!(call, Call::Detach { .. })
-        && record.device.as_ref().is_some_and(|device| !device.is_loop)
-    {
-        // It was found, not made: there is nothing to take down.
-        record.device = None;
+    if let Call::Detach { .. } = call {
+        // A device that was found, not made, is not there to be taken down.
+        if here || record.device.as_ref().is_some_and(|device| !device.is_loop) {
+            record.device = None;
+        }
+        // That nothing is mounted was seen to before, and what loop device there was is taken down.
+        // What a killed call has left on record besides is not there.
+        if here {
+            record.staged = None;
+            record.published.clear();
+        }
     }
     if let (Some(attach), Some(target)) = (&effects.attach, call.target()) {
         let Mounted { device, access, fs_type, .. } = attach.get().pending.describe();
