@@ -1,20 +1,17 @@
-//! `mount` and `unmount` of a cluster that attaches nothing, cut short at every point: killed,
+//! `mount` and `unmount` of a cluster that attaches nothing, cut short and not made again: killed,
 //! stopped, without a component that runs, over a reboot. What was set up for nobody goes, what
-//! was written stays.
+//! was written stays. (`crash` has what follows each crash of each call.)
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use rustix::mount::UnmountFlags;
 use wasmount_core::crash::{NODE_ONLY_POINTS, POINTS};
 use wasmount_tests::{
-    Driver, LOOP_IMAGE_GRANTS, Node, Storage, UID, crash_driver, is_mount_point, killed,
-    killed_and_repeated, options, program, until,
+    Driver, LOOP_IMAGE_GRANTS, Node, Storage, UID, crash_driver, is_mount_point, killed, options,
+    program, until,
 };
 
 const OTHER: &str = "0b7d1a52-6c1e-4e0b-8d2a-3f4e5d6c7b8a";
@@ -45,40 +42,6 @@ fn write(dir: &str, text: &str) {
 
 fn read(dir: &str) -> String {
     fs::read_to_string(Path::new(dir).join("file")).expect("a readable volume")
-}
-
-#[test]
-fn the_same_call_goes_on_where_a_crash_left_it() {
-    let Some(node) = Node::new() else { return };
-    let driver = install_mortal(&node);
-    let mut met = BTreeSet::new();
-    for point in points() {
-        let volume = format!("pv-{point}");
-        let json = options(&volume, "rw", &NEW);
-        let pods = [driver.pod_dir(UID, &volume), driver.pod_dir(OTHER, &volume)];
-        let mut call = |args: &[&str]| {
-            if killed_and_repeated(&node, &driver, point, args) {
-                met.insert(point);
-            }
-        };
-        call(&["mount", &pods[0], &json]);
-        write(&pods[0], point);
-        call(&["mount", &pods[1], &json]);
-        call(&["expandvolume", &json, "", "67108864", "33554432"]);
-        call(&["unmount", &pods[0]]);
-        assert_eq!(read(&pods[1]), point, "taken from under a pod");
-        call(&["unmount", &pods[1]]);
-        node.has_given_back(&driver, &volume);
-        // Again: the image has grown, and its filesystem is grown before it is mounted.
-        call(&["mount", &pods[1], &json]);
-        assert_eq!(read(&pods[1]), point, "data was lost");
-        call(&["unmount", &pods[1]]);
-        node.has_given_back(&driver, &volume);
-        assert_eq!(node.claims(), 0, "{point}: a claim is left");
-        fs::remove_file(node.path("images").join(format!("{volume}.img"))).expect("removed");
-    }
-    let silent: Vec<_> = points().filter(|point| !met.contains(point)).collect();
-    assert!(silent.is_empty(), "no call meets {silent:?}");
 }
 
 /// The pod is deleted while its mount is retried, or comes back while it is taken down.
@@ -252,32 +215,15 @@ fn a_reboot_takes_mounts_and_devices_and_leaves_the_data() {
     let (json, pod) = (options("pv-1", "rw", &NEW), driver.pod_dir(UID, "pv-1"));
     driver.call(&["mount", &pod, &json]).success();
     write(&pod, "kept");
-    reboot(&node, "pv-1");
+    node.reboots();
     twice(&driver, &["mount", &pod, &json]);
     assert_eq!(read(&pod), "kept");
     // The pod is gone when its node is up again: kubelet unmounts what it finds a directory of.
-    reboot(&node, "pv-1");
+    node.reboots();
     twice(&driver, &["unmount", &pod]);
     node.has_given_back(&driver, "pv-1");
     twice(&driver, &["mount", &pod, &json]);
     assert_eq!(read(&pod), "kept");
     twice(&driver, &["unmount", &pod]);
     node.has_given_back(&driver, "pv-1");
-}
-
-/// Takes this node's mounts and loop devices away, and has the record be of an earlier boot.
-fn reboot(node: &Node, volume: &str) {
-    for mount in node.mounts() {
-        rustix::mount::unmount(&mount, UnmountFlags::NOFOLLOW).expect("a mount of this test");
-    }
-    for device in node.loops() {
-        let detached = Command::new("losetup").arg("-d").arg(device).status();
-        assert!(detached.expect("losetup").success());
-    }
-    until("the loop devices are gone", || node.loops().is_empty().then_some(()));
-    let path = node.path("data/example.com~loop-image/volumes").join(format!("{volume}.json"));
-    let text = fs::read_to_string(&path).expect("a record");
-    let mut record: serde_json::Value = serde_json::from_str(&text).expect("a record");
-    record["boot_id"] = "an-earlier-boot".into();
-    fs::write(&path, record.to_string()).expect("writable for root");
 }

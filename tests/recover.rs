@@ -2,19 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::process::{Command, Stdio};
 
-use wasmount_tests::{Driver, LOOP_IMAGE_GRANTS, Node, UID, crash_driver, is_mount_point, options};
+use wasmount_tests::{LOOP_IMAGE_GRANTS, Node, UID, crash_driver, is_mount_point, killed, options};
 
 const NAME: &str = "example.com/loop-image";
-
-fn crashes(node: &Node, driver: &Driver<'_>, point: &str, args: &[&str]) {
-    fs::write(node.path("run/crash-point"), point).expect("armed");
-    let mut call = Command::new(driver.executable());
-    call.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    assert!(!call.status().expect("a driver").success(), "it was killed");
-    fs::remove_file(node.path("run/crash-point")).expect("disarmed");
-}
 
 #[test]
 fn what_a_crash_left_is_settled_and_what_is_in_use_stays() {
@@ -29,12 +20,17 @@ fn what_a_crash_left_is_settled_and_what_is_in_use_stays() {
     let (device_dir, pod_dir) = (driver.device_dir("pv-1"), driver.pod_dir(UID, "pv-1"));
     driver.call(&["attach", &json("pv-1"), "node-1"]).success();
     driver.call(&["mountdevice", &device_dir, "", &json("pv-1")]).success();
-    crashes(&node, &driver, "record-saved", &["mount", &pod_dir, &json("pv-1")]);
+    assert!(killed(&node, &driver, "record-saved", &["mount", &pod_dir, &json("pv-1")]));
     fs::remove_dir(&pod_dir).expect("an empty directory");
     // Another, of which nothing is left but the record.
     let other_dir = driver.device_dir("pv-2");
     driver.call(&["attach", &json("pv-2"), "node-1"]).success();
-    crashes(&node, &driver, "record-saved", &["mountdevice", &other_dir, "", &json("pv-2")]);
+    assert!(killed(
+        &node,
+        &driver,
+        "record-saved",
+        &["mountdevice", &other_dir, "", &json("pv-2")]
+    ));
 
     let shown = |volume: &str, path: &str, operation: &str| {
         format!(

@@ -15,20 +15,23 @@ mod killed;
 pub mod machine;
 mod node;
 mod process;
+mod reboot;
 mod running;
 mod secret;
 mod seen;
+mod starts;
 mod storage;
 
 pub use answer::Answer;
 pub use edition::{EDITION, Edition};
-pub use figures::figures;
-pub use killed::{killed, killed_and_repeated};
+pub use figures::{asked, figures, figures_are_wanted};
+pub use killed::{dies, killed, points_met};
 pub use node::{Driver, Node, UID, answer, is_mount_point, options, options_as};
 pub use process::Process;
 pub use running::{Running, until};
 pub use secret::{Secret, base64};
 pub use seen::{mount_options, open_the_way, owner, read_as};
+pub use starts::between_starts;
 pub use storage::Storage;
 
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ use rustix::mount::UnmountFlags;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::starts::start;
 use crate::{Answer, component as component_file, program, root, until};
 
 /// The uid of the pod that the tests play.
@@ -208,16 +209,34 @@ impl Node {
         // that may be a process which was killed and is still ending.
         until("no loop device is left", || self.loops().is_empty().then_some(()));
     }
+
+    /// Waits until no process of a driver of this node runs.
+    pub fn is_idle(&self) {
+        until("no call is under way", || (!self.is_busy()).then_some(()));
+    }
 }
 
 impl Node {
     /// Whether a process of a driver of this node still runs: it writes its last line of the log
     /// after its reply.
     fn is_busy(&self) -> bool {
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let mut programs =
-            processes.filter_map(|entry| fs::read_link(entry.path().join("exe")).ok());
-        programs.any(|program| program.starts_with(self.dir.path()))
+        let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        processes.any(|entry| match fs::read_link(entry.path().join("exe")) {
+            Ok(program) => program.starts_with(self.dir.path()),
+            Err(_) => self.is_ending(&entry.path()),
+        })
+    }
+
+    /// Whether a process that runs no program any more may be one of a driver's that still has files
+    /// open: it is not all gone, and goes by a driver's name.
+    fn is_ending(&self, process: &Path) -> bool {
+        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+        let Some((name, state)) = stat.rsplit_once(") ") else { return false };
+        let name = name.split_once('(').map_or("", |(_, name)| name);
+        let drivers = fs::read_dir(self.path("plugins")).into_iter().flatten().flatten();
+        let mut drivers = drivers.map(|driver| driver.file_name().to_string_lossy().into_owned());
+        !state.starts_with(['Z', 'X'])
+            && drivers.any(|driver| driver.split_once('~').is_some_and(|(_, it)| it == name))
     }
 }
 
@@ -299,7 +318,7 @@ impl Driver<'_> {
     /// The lines of the driver's audit log, once no call is under way: the last lines of a call are
     /// written after its reply.
     pub fn log(&self) -> Vec<Value> {
-        until("no call is under way", || (!self.node.is_busy()).then_some(()));
+        self.node.is_idle();
         let path = self.node.path("log").join(format!("{}.jsonl", self.name.replace('/', "~")));
         let text = fs::read_to_string(&path).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
@@ -339,9 +358,9 @@ pub fn is_mount_point(path: &str) -> bool {
 
 /// Runs a command to its end, reading both outputs.
 pub fn answer(command: &mut Command, call: String) -> Answer {
-    let output =
-        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{call}: {error}"));
-    read(output, call)
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = start(command).and_then(|child| child.wait_with_output());
+    read(output.unwrap_or_else(|error| panic!("{call}: {error}")), call)
 }
 
 /// What a command has answered that has ended by itself.
