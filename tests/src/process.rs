@@ -103,6 +103,11 @@ impl Process {
         });
     }
 
+    /// Sends it a signal. False if it has ended.
+    pub fn signal(&self, signal: Signal) -> bool {
+        !self.has_ended() && pidfd_send_signal(&*self.handle, signal).is_ok()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(&*self.handle, PollFlags::IN)];

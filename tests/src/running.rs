@@ -4,16 +4,20 @@
 //! The process that kubelet waits for is the only one that kubelet would ever send a signal.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::starts::start;
 use crate::{Answer, Driver, Process, node};
 
 /// How long anything may take that has to happen: only a failure takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a call may take that is left alone: its deadline and more.
+const CALL: Duration = Duration::from_secs(200);
 
 /// How long the answer to SIGTERM may take. One second is promised; a loaded machine is slow.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -51,7 +55,7 @@ impl Driver<'_> {
         let mut command = Command::new(self.executable());
         command.args(args).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().expect("a driver");
+        let child = start(&mut command).expect("a driver");
         let supervisor = Process::open(Pid::from_child(&child)).expect("nobody waited for it");
         let run_dir = self.path("run");
         Running { call: args.join(" "), child: Some(child), supervisor, run_dir }
@@ -59,17 +63,30 @@ impl Driver<'_> {
 }
 
 impl Running {
+    /// The process that kubelet waits for.
+    pub fn supervisor(&self) -> &Process {
+        &self.supervisor
+    }
+
     /// The process that serves the call.
     pub fn broker(&self) -> Process {
-        until("there is a broker", || self.supervisor.children().pop())
+        until("there is a broker", || self.broker_now())
+    }
+
+    /// The same, if there is one at this moment.
+    pub fn broker_now(&self) -> Option<Process> {
+        self.supervisor.children().pop()
     }
 
     /// The process that runs the component.
     pub fn guest(&self) -> Process {
-        let broker = self.broker();
-        until("there is a guest", || {
-            broker.children().into_iter().find(|child| child.program() == broker.program())
-        })
+        until("there is a guest", || self.guest_now())
+    }
+
+    /// The same, if there is one at this moment.
+    pub fn guest_now(&self) -> Option<Process> {
+        let broker = self.broker_now()?;
+        broker.children().into_iter().find(|child| child.program() == broker.program())
     }
 
     /// All processes of the call.
@@ -102,12 +119,28 @@ impl Running {
 
     /// What kubelet gets, once both outputs have come to their ends, which has to be soon.
     pub fn answer(mut self) -> Answer {
+        let output = self.ends_within(ANSWER);
+        node::read(output, std::mem::take(&mut self.call))
+    }
+
+    /// The same, of a call that takes its time.
+    pub fn answer_at_last(mut self) -> Answer {
+        let output = self.ends_within(CALL);
+        node::read(output, std::mem::take(&mut self.call))
+    }
+
+    /// The same, of one that may have been killed.
+    pub fn output(mut self) -> Output {
+        self.ends_within(CALL)
+    }
+
+    fn ends_within(&mut self, time: Duration) -> Output {
         let child = self.child.take().expect("not answered yet");
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));
-        let output = receiver.recv_timeout(ANSWER);
-        let output = output.unwrap_or_else(|_| panic!("{}: no answer in {ANSWER:?}", self.call));
-        node::read(output.expect("readable"), std::mem::take(&mut self.call))
+        let output = receiver.recv_timeout(time);
+        let output = output.unwrap_or_else(|_| panic!("{}: no answer in {time:?}", self.call));
+        output.expect("readable")
     }
 
     /// Sends SIGTERM; the message of the Failure that is answered.

@@ -68,6 +68,15 @@ const COMMANDS: &[Command] = &[
         run: |arguments| Proof { name: "wall", options: &[] }.run(arguments),
     },
     Command {
+        name: "soak",
+        arguments: "[--calls N] [--parallel N] [--volumes N] [--seed N] [--json]",
+        about: "make many calls at once, kill some, and see that nothing is lost or left (root)",
+        run: |arguments| {
+            let options = &["calls", "parallel", "volumes", "seed"];
+            Proof { name: "soak", options }.run(arguments)
+        },
+    },
+    Command {
         name: "dist",
         arguments: "",
         about: "leave the static programs and the plugins in target/dist",
