@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::journal::record::MountRef;
 use crate::kernel::device::Device;
 use crate::kernel::filesystems::{Check, Filesystem};
+use crate::kernel::tools;
 
 use super::Work;
 use super::effects::note_mount;
@@ -36,6 +37,11 @@ impl Work<'_> {
     pub(super) fn get_ahead(&mut self) -> Result<(), Failure> {
         let bundle = self.bundle;
         let Some(check) = host::check_ahead(&self.session) else {
+            if let (Some(device), Operation::MountDevice) =
+                (&self.session.device, self.call.operation())
+            {
+                tools::prepare(device);
+            }
             return bundle.verify_component();
         };
         let Check { device, filesystem } = check.get();

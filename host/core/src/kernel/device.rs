@@ -3,7 +3,7 @@
 //! A device that somebody else uses can be found and looked at; whatever would write to it or
 //! mount it asks `refuse_if_held` first. How loop devices are made is [`super::loopdev`]'s.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, major, minor, openat, openat2};
 use rustix::io::Errno;
 
+use super::tools::Files;
 use super::{failed, invalid, raw, unfit};
 use crate::decide::Granted;
 use crate::failure::Failure;
@@ -43,6 +44,8 @@ pub struct Device {
     pub(super) proof: Proof,
     /// Whether the kernel has forgotten what it had read before this was opened.
     pub(super) fresh: Cell<bool>,
+    /// What tools that are run on it can open, once that is prepared.
+    pub(super) tools_open: OnceCell<Option<Files>>,
 }
 
 /// How a device's identity is proven again.
@@ -219,7 +222,8 @@ impl Device {
         proof: Proof,
     ) -> Result<Self, Failure> {
         let sequence = sequence(&file)?;
-        Ok(Self { file, number, identity, node, sequence, proof, fresh: Cell::new(false) })
+        let (fresh, tools_open) = (Cell::new(false), OnceCell::new());
+        Ok(Self { file, number, identity, node, sequence, proof, fresh, tools_open })
     }
 
     /// Whether it is a loop device.
@@ -347,6 +351,7 @@ impl Device {
             sequence: 0,
             proof: Proof::Loop { inode: 0, image: None },
             fresh: Cell::new(true),
+            tools_open: OnceCell::new(),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Runs the filesystem tools of the distribution: only by absolute paths that nobody but root
-//! can tamper with, and with nothing but the device, the volume's lock and a pipe for words.
+//! can tamper with, and with nothing but the device, the volume's lock and a pipe for words. One that
+//! is taken over by what is on the device gets no further than that.
 //!
 //! A tool is never killed and outlives this process if need be: half-written is the one state
 //! that no filesystem recovers from. What its exit code means is the caller's to say.
 
+mod files;
+mod filter;
 mod spawn;
 
 use std::ffi::CString;
@@ -19,6 +22,8 @@ use nix::unistd::Pid;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::CapabilitySet;
 
+pub(super) use self::files::Files;
+use self::spawn::Start;
 use super::device::Device;
 use super::failed;
 use crate::failure::{Code, Failure};
@@ -97,9 +102,19 @@ impl Tool {
         let argv: Result<Vec<CString>, _> = words.into_iter().map(CString::new).collect();
         let argv = argv.map_err(|error| Failure::io(&what, &error.into()))?;
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed(&what))?;
-        let handed = [device.file.as_fd(), lock];
-        let child = spawn::spawn(&self.path, &argv, &handed, writer.as_fd(), self.capabilities)
-            .map_err(|error| Failure::io(&what, &error))?;
+        let files = may_open(device).map_err(failed(&what))?;
+        if let Some(files) = files {
+            files.allow_program(&self.path).map_err(failed(&what))?;
+        }
+        let child = spawn::spawn(&Start {
+            program: &self.path,
+            argv: &argv,
+            handed: &[device.file.as_fd(), lock],
+            output: writer.as_fd(),
+            capabilities: self.capabilities,
+            files,
+        })
+        .map_err(|error| Failure::io(&what, &error))?;
         // Or the pipe would never end.
         drop(writer);
         meanwhile();
@@ -109,6 +124,24 @@ impl Tool {
         let words = words.replace(&path, &device.node().display().to_string());
         Ok(Ended { name: self.name, code, words })
     }
+}
+
+/// Prepares for a tool to be run on the device, while there is nothing else to do. What goes wrong is
+/// found out when it is run.
+pub fn prepare(device: &Device) {
+    let _ = may_open(device);
+}
+
+/// What a tool can open; none if this kernel cannot keep it from anything.
+fn may_open(device: &Device) -> Result<Option<&Files>, rustix::io::Errno> {
+    if device.tools_open.get().is_none() {
+        let files = Files::of_the_node()?;
+        if let Some(files) = &files {
+            files.allow_device(&device.file)?;
+        }
+        let _ = device.tools_open.set(files);
+    }
+    Ok(device.tools_open.get().and_then(Option::as_ref))
 }
 
 impl Ended {

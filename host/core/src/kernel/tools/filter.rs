@@ -1,0 +1,309 @@
+//! Which system calls a tool cannot make: whatever reaches past its own device and memory. No
+//! network, no mount, no other process, nothing of the kernel's own.
+//!
+//! What it does with its device is not judged, and no call is missing that tools are used to: what is
+//! refused looks as if the kernel did not have it. So does every call that is newer than the oldest
+//! kernel, whatever it may be: no tool can need one. Which files it can open is [`super::files`]'s.
+
+use libc::{c_long, sock_filter, sock_fprog};
+use rustix::io::Errno;
+
+/// Calls that are not there.
+const REFUSED: &[c_long] = &[
+    // The network, and the sockets of whatever runs on this node. A network namespace of its own would
+    // still let it connect to a container runtime's.
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    // It does what other calls would.
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    // Mounts and namespaces.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    // Other processes. They are root's, as it is, so that it could signal them without any capability.
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_kcmp,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    // Processes of its own: how clone(2) says what it makes can be told, and of this it cannot.
+    libc::SYS_clone3,
+    // Memory and messages that others share.
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // The kernel, the clock and the machine: mostly for want of a capability, too.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_adjtimex,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_fanotify_init,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_mknodat,
+];
+
+/// Those that only this architecture has.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[c_long] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_mknod,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_modify_ldt,
+    libc::SYS_kexec_file_load,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: &[c_long] = &[];
+
+/// Makes a thread or, which is refused, a process.
+const THREAD: c_long = libc::SYS_clone;
+
+/// Limits a process: itself or, which is refused, another.
+const LIMITS: c_long = libc::SYS_prlimit64;
+
+/// The newest call of Linux 5.11 (the oldest kernel is 5.12, whose only new one is for mounts).
+const NEWEST: c_long = libc::SYS_epoll_pwait2;
+
+/// `AUDIT_ARCH_…` of `linux/audit.h`: the ELF machine, 64 bits, little endian.
+const ARCHITECTURE: u32 = 0xC000_0000
+    | if cfg!(target_arch = "x86_64") { libc::EM_X86_64 as u32 } else { libc::EM_AARCH64 as u32 };
+
+/// Offsets in `struct seccomp_data` (seccomp(2)): of the lower half of an argument.
+const NUMBER_AT: u32 = 0;
+const ARCHITECTURE_AT: u32 = 4;
+const FIRST_ARGUMENT_AT: u32 = 16;
+
+const ALLOW: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ALLOW);
+const REFUSE: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Verdict {
+    Allowed,
+    Refused,
+    IfThread,
+    IfItself,
+}
+
+const fn has(list: &[c_long], number: c_long) -> bool {
+    let mut at = 0;
+    while at < list.len() {
+        if list[at] == number {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn verdict(number: c_long) -> Verdict {
+    match number {
+        THREAD => Verdict::IfThread,
+        LIMITS => Verdict::IfItself,
+        _ if number > NEWEST || has(REFUSED, number) || has(REFUSED_HERE, number) => {
+            Verdict::Refused
+        }
+        _ => Verdict::Allowed,
+    }
+}
+
+/// How many ranges of numbers there are with one verdict each.
+const RANGES: usize = {
+    let (mut ranges, mut number) = (1, 1);
+    while number <= NEWEST + 1 {
+        if verdict(number) as u8 != verdict(number - 1) as u8 {
+            ranges += 1;
+        }
+        number += 1;
+    }
+    ranges
+};
+
+/// Where each of them begins.
+const STARTS: [c_long; RANGES] = {
+    let (mut starts, mut at, mut number) = ([0; RANGES], 1, 1);
+    while number <= NEWEST + 1 {
+        if verdict(number) as u8 != verdict(number - 1) as u8 {
+            starts[at] = number;
+            at += 1;
+        }
+        number += 1;
+    }
+    starts
+};
+
+/// What comes before the search, the jumps of the search, one instruction for each range, and three
+/// more for each of the two that look at an argument.
+const LENGTH: usize = 4 + (RANGES - 1) + RANGES + 2 * 3;
+
+/// The program, assembled when this is compiled. It searches the ranges by halves: the kernel runs it
+/// for every number there is when it is installed, which would take three times as long for a list.
+const PROGRAM: [sock_filter; LENGTH] = {
+    let mut program = [REFUSE; LENGTH];
+    program[0] = load(ARCHITECTURE_AT);
+    // Another architecture's calls (32 bits) have other numbers.
+    program[1] = jump(libc::BPF_JEQ, ARCHITECTURE, 1, 0);
+    program[3] = load(NUMBER_AT);
+    let end = search(&mut program, 4, 0, RANGES);
+    assert!(end == LENGTH);
+    program
+};
+
+/// Writes the search among the ranges from `low` to before `high`, from `at` on; where it ends.
+const fn search(program: &mut [sock_filter; LENGTH], at: usize, low: usize, high: usize) -> usize {
+    if high - low > 1 {
+        let middle = usize::midpoint(low, high);
+        let right = search(program, at + 1, low, middle);
+        assert!(right - at <= 256, "a jump reaches no further");
+        program[at] = jump(libc::BPF_JGE, STARTS[middle] as u32, (right - at - 1) as u8, 0);
+        return search(program, right, middle, high);
+    }
+    let test = match verdict(STARTS[low]) {
+        Verdict::Allowed => {
+            program[at] = ALLOW;
+            return at + 1;
+        }
+        Verdict::Refused => return at + 1,
+        Verdict::IfThread => jump(libc::BPF_JSET, libc::CLONE_THREAD as u32, 0, 1),
+        Verdict::IfItself => jump(libc::BPF_JEQ, 0, 0, 1),
+    };
+    program[at] = load(FIRST_ARGUMENT_AT);
+    program[at + 1] = test;
+    program[at + 2] = ALLOW;
+    at + 4
+}
+
+/// Installs the filter for the rest of the process's life and for what it executes. Needs
+/// no_new_privs.
+pub(super) fn install() -> Result<(), Errno> {
+    let mut program = PROGRAM;
+    let program = sock_fprog { len: LENGTH as u16, filter: program.as_mut_ptr() };
+    #[expect(unsafe_code, reason = "rustix and nix cannot install a filter")]
+    // SAFETY: PR_SET_SECCOMP reads `len` instructions at `filter`, which both outlive the call
+    // (prctl(2)); the kernel copies and checks them.
+    let result =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    if result == 0 { Ok(()) } else { Err(super::spawn::last_error()) }
+}
+
+const fn load(at: u32) -> sock_filter {
+    op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at)
+}
+
+const fn op(code: u32, k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt: 0, jf: 0, k }
+}
+
+const fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: (libc::BPF_JMP | test | libc::BPF_K) as u16, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the program says to a call, by the rules of classic BPF.
+    fn answer(architecture: u32, number: c_long, first: u32) -> u32 {
+        let mut accumulator = 0;
+        let mut at = 0;
+        loop {
+            let sock_filter { code, jt, jf, k } = PROGRAM[at];
+            at += 1;
+            let taken = match u32::from(code) {
+                code if code == libc::BPF_RET => return k,
+                code if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS => {
+                    accumulator = match k {
+                        NUMBER_AT => number as u32,
+                        ARCHITECTURE_AT => architecture,
+                        FIRST_ARGUMENT_AT => first,
+                        _ => panic!("loads at {k}"),
+                    };
+                    continue;
+                }
+                code if code == libc::BPF_JMP | libc::BPF_JEQ => accumulator == k,
+                code if code == libc::BPF_JMP | libc::BPF_JGE => accumulator >= k,
+                code if code == libc::BPF_JMP | libc::BPF_JSET => accumulator & k != 0,
+                code => panic!("code {code:#x}"),
+            };
+            at += usize::from(if taken { jt } else { jf });
+        }
+    }
+
+    #[test]
+    fn what_is_listed_or_new_is_refused_and_nothing_else() {
+        let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        let thread = libc::CLONE_THREAD as u32;
+        for number in 0..1000 {
+            let is_refused =
+                REFUSED.contains(&number) || REFUSED_HERE.contains(&number) || number > 441;
+            for first in [0, 1, thread, thread | 1] {
+                let allowed = match number {
+                    libc::SYS_clone => first & thread != 0,
+                    libc::SYS_prlimit64 => first == 0,
+                    _ => !is_refused,
+                };
+                let expected = if allowed { libc::SECCOMP_RET_ALLOW } else { refused };
+                assert_eq!(answer(ARCHITECTURE, number, first), expected, "{number} {first}");
+                assert_eq!(answer(ARCHITECTURE ^ 1, number, first), refused, "{number}");
+            }
+        }
+        // The x32 ABI's numbers have this bit and the same architecture.
+        assert_eq!(answer(ARCHITECTURE, 0x4000_0000, 0), refused);
+    }
+}
