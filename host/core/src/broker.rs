@@ -41,6 +41,7 @@ mod effects;
 mod ledger;
 mod node_only;
 mod perform;
+pub(crate) mod privileges;
 mod route;
 mod settled;
 mod teardown;
@@ -189,6 +190,8 @@ fn attempt(
     if let (true, Err(failure)) = (runs_component, landlock::demand(grants.isolation)) {
         *guest = Err(failure);
     }
+    privileges::keep(privileges::of_call(operation, route, &grants))
+        .map_err(|error| Failure::io("giving up capabilities", &error.into()))?;
 
     let on_node = rustix::process::geteuid().is_root();
     if !on_node && operation.needs_root() {

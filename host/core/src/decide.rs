@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use audit::audit_view;
 pub use handles::{Handles, Held, MAX_HANDLES, MAX_REQUESTS};
-pub use phase::{PHASES, function};
+pub use phase::{PHASES, function, operations};
 
 use crate::failure::{Code, Failure};
 use crate::journal::record::FormatRef;

@@ -17,14 +17,16 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::ForkResult;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::thread::CapabilitySet;
 
+use crate::broker::{self, privileges};
 use crate::bundle::receipt::sha256_hex;
 use crate::call::Operation;
 use crate::call::arguments::Arguments;
 use crate::failure::{Code, Failure};
+use crate::init;
 use crate::link::{FromBroker, Link};
 use crate::reply::Reply;
-use crate::{broker, init};
 
 /// How long any call may take. CSI drivers chose 110 s for kubelet's two minutes, and kubelet
 /// sends SIGTERM to `waitforattach` after ten.
@@ -103,6 +105,8 @@ fn supervise(
         }
         Ok(ForkResult::Parent { .. }) => drop(theirs),
     }
+    // All that is left to do is to wait and to write; what cannot be given up is not used either.
+    let _ = privileges::keep(CapabilitySet::empty());
     let watch = Watch { link: ours, operation, exit: None, in_time: true };
     Ok(watch.until(end, &terminate, arguments))
 }

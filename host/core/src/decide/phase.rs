@@ -81,14 +81,16 @@ pub fn function(request: &Request) -> &'static str {
     }
 }
 
+/// The operations that a function belongs to; none if it may be called in any.
+pub fn operations(function: &str) -> Option<&'static [Operation]> {
+    PHASES.iter().find(|(name, _)| *name == function).map(|(_, phases)| *phases)
+}
+
 pub(super) fn check(operation: Operation, request: &Request) -> Result<(), No> {
     let function = function(request);
-    let Some((_, phases)) = PHASES.iter().find(|(name, _)| *name == function) else {
+    let Some(phases) = operations(function).filter(|phases| !phases.contains(&operation)) else {
         return Ok(());
     };
-    if phases.contains(&operation) {
-        return Ok(());
-    }
     let phases: Vec<&str> = phases.iter().map(|phase| phase.name()).collect();
     Err(precondition(
         "wrong-operation",
