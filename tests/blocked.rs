@@ -1,7 +1,7 @@
 //! SIGTERM while the kernel keeps a call: its storage has stopped answering, and a filesystem
 //! tool, or the broker itself, sits in a system call that no signal ends. kubelet is answered all
-//! the same, the volume stays locked until the storage goes on, and what was set up is discarded
-//! then. No time is measured but that of the answer.
+//! the same, the volume stays locked until the storage goes on or dies, and what was set up is
+//! discarded then. No other volume waits for it. No time is measured but that of the answer.
 //!
 //! The deadline leads to the same answer and is not waited for here: the supervisor's own tests
 //! have it.
@@ -83,6 +83,61 @@ fn an_unmount_that_comes_too_late_stays() {
     node.is_clean();
 }
 
+#[test]
+fn a_mount_whose_storage_dies_is_made_again() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    let volume = Volume::attached(&node, &driver);
+    volume.gets_data();
+    volume.storage.stop_at(marks_as_mounted);
+    let args = ["mountdevice", &volume.device_dir, "", &volume.json];
+    let (_, broker) = volume.leave_stuck(&args, |it| in_call(it, libc::SYS_fsconfig));
+    volume.storage.dies();
+    broker.ends();
+    assert!(!is_mount_point(&volume.device_dir));
+    until("its loop device is gone", || node.loops().is_empty().then_some(()));
+    volume.storage.is_replaced();
+    volume.ends_intact();
+    node.is_clean();
+}
+
+#[test]
+fn an_unmount_whose_storage_dies_comes_to_its_end() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    let volume = Volume::attached(&node, &driver);
+    volume.gets_data();
+    volume.mount_device();
+    volume.storage.stop_at(any);
+    let args = ["unmountdevice", &volume.device_dir];
+    let (_, broker) = volume.leave_stuck(&args, |it| in_call(it, libc::SYS_umount2));
+    volume.storage.dies();
+    broker.ends();
+    volume.unmount_device();
+    assert!(!is_mount_point(&volume.device_dir));
+    volume.storage.is_replaced();
+    volume.ends_intact();
+    node.is_clean();
+}
+
+/// Not even what its image is like is told: asked about that loop device, the kernel waits.
+#[test]
+fn what_answers_nothing_holds_no_other_volume_up() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    let other = node.install_as("loop-image", "example.com/other", LOOP_IMAGE_GRANTS);
+    let volume = Volume::attached(&node, &driver);
+    volume.gets_data();
+    volume.mount_device();
+    volume.storage.falls_silent();
+    serves(&driver, "pv-2");
+    serves(&other, "pv-3");
+    volume.storage.go_on();
+    volume.unmount_device();
+    volume.ends_intact();
+    node.is_clean();
+}
+
 /// A volume of `loop-image` that is attached to the node, on storage of its own.
 struct Volume<'a> {
     driver: &'a Driver<'a>,
@@ -139,24 +194,7 @@ impl<'a> Volume<'a> {
     /// Stops a call that the storage does not answer, and then lets the storage go on. `stuck`
     /// finds the process of it that is stuck, in this act. Returns what kubelet was told.
     fn stop(&self, args: &[&str], act: &str, stuck: impl FnOnce(Process) -> Process) -> String {
-        let call = self.driver.start(args);
-        let broker = call.broker();
-        self.storage.wait_for_a_write();
-        let stuck = stuck(call.broker());
-        let told = call.stop();
-        assert!(told.ends_with("[still-running]"), "{told}");
-        assert!(told.contains("told to stop by a signal"), "{told}");
-        assert!(told.contains("holds the volume's lock"), "{told}");
-
-        let retry = self.driver.start(args);
-        let retrying = retry.broker();
-        retry.waits_for_its_turn();
-        let message = retry.stop();
-        assert!(message.ends_with("waiting for its turn [stopped]"), "{message}");
-        retrying.ends();
-        self.another_is_served();
-
-        assert!(!stuck.has_ended() && !broker.has_ended(), "it was killed, or was not stuck");
+        let (told, broker) = self.leave_stuck(args, stuck);
         self.storage.go_on();
         broker.ends();
         // What was stuck has come to a good end, and was the last that the call did. Of calls that
@@ -170,15 +208,43 @@ impl<'a> Volume<'a> {
         told
     }
 
-    /// What one volume's storage does is nothing to another's.
-    fn another_is_served(&self) {
-        let json = options("pv-2", "rw", &[("create", "true"), ("size", "32Mi")]);
-        let device_dir = self.driver.device_dir("pv-2");
-        self.driver.call(&["attach", &json, "node-1"]).success();
-        self.driver.call(&["mountdevice", &device_dir, "", &json]).success();
-        self.driver.call(&["unmountdevice", &device_dir]).success();
-        self.driver.call(&["detach", "pv-2", "node-1"]).success();
+    /// Stops a call that the storage does not answer: kubelet is told, nothing else is held up, and
+    /// the process that is stuck is not ended. Returns what kubelet was told, and the broker.
+    fn leave_stuck(
+        &self,
+        args: &[&str],
+        stuck: impl FnOnce(Process) -> Process,
+    ) -> (String, Process) {
+        let call = self.driver.start(args);
+        let broker = call.broker();
+        self.storage.is_waited_for();
+        let stuck = stuck(call.broker());
+        let told = call.stop();
+        assert!(told.ends_with("[still-running]"), "{told}");
+        assert!(told.contains("told to stop by a signal"), "{told}");
+        assert!(told.contains("holds the volume's lock"), "{told}");
+
+        let retry = self.driver.start(args);
+        let retrying = retry.broker();
+        retry.waits_for_its_turn();
+        let message = retry.stop();
+        assert!(message.ends_with("waiting for its turn [stopped]"), "{message}");
+        retrying.ends();
+        serves(self.driver, "pv-2");
+
+        assert!(!stuck.has_ended() && !broker.has_ended(), "it was killed, or was not stuck");
+        (told, broker)
     }
+}
+
+/// What one volume's storage does is nothing to another's, of the same driver or of another.
+fn serves(driver: &Driver<'_>, volume: &str) {
+    let json = options(volume, "rw", &[("create", "true"), ("size", "32Mi")]);
+    let device_dir = driver.device_dir(volume);
+    driver.call(&["attach", &json, "node-1"]).success();
+    driver.call(&["mountdevice", &device_dir, "", &json]).success();
+    driver.call(&["unmountdevice", &device_dir]).success();
+    driver.call(&["detach", volume, "node-1"]).success();
 }
 
 /// The tool that the broker runs.

@@ -147,7 +147,7 @@ fn what_a_stopped_mount_had_set_up_goes_once_its_storage_answers() {
     storage.stop_at(|_, _| true);
     let call = driver.start(&["mount", &pod, &json]);
     let broker = call.broker();
-    storage.wait_for_a_write();
+    storage.is_waited_for();
     assert!(call.stop().ends_with("[still-running]"));
     assert!(!broker.has_ended(), "mkfs is never killed");
     storage.go_on();

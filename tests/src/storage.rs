@@ -1,9 +1,10 @@
-//! Storage that can stop answering, as a network's or a dying disk's does: what writes to it is
-//! then stuck in the kernel, where no signal reaches it, until the storage goes on.
+//! Storage that can stop answering, as a network's or a dying disk's does: what asks it something is
+//! then stuck in the kernel, where no signal reaches it, until the storage goes on or dies.
 //!
 //! It is a FUSE filesystem of one file, which is mounted over an image and passes everything on to
-//! it. Only writes are ever held up, and none is lost or reordered.
+//! it. Either writes are held up, from a certain one on, or everything; and nothing is reordered.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -20,7 +21,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno as Error;
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::running::PATIENCE;
+use crate::running::{PATIENCE, until};
 
 /// How long whoever still has the image may take to let go of it.
 const LETTING_GO: Duration = Duration::from_secs(2);
@@ -34,26 +35,30 @@ pub struct Storage {
     _session: BackgroundSession,
 }
 
-#[derive(Debug)]
 struct Image {
     file: File,
-    writes: Mutex<Writes>,
+    waiting: Mutex<Waiting>,
     missed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct Writes {
-    /// Tells the first that is not answered any more; none while all are.
+/// What is asked, and answered when this is called.
+type Question = Box<dyn FnOnce(&Image) + Send>;
+
+#[derive(Default)]
+struct Waiting {
+    /// Tells the first write that is not answered any more; none while all are.
     stop_at: Option<fn(offset: u64, data: &[u8]) -> bool>,
-    /// Those that wait for an answer: where, what, to whom.
-    held: Vec<(u64, Vec<u8>, ReplyWrite)>,
+    /// Whether nothing is answered, whatever it is.
+    silent: bool,
+    /// Those that wait for an answer.
+    held: Vec<Question>,
 }
 
 impl Storage {
     /// Puts itself between an image and whoever opens it from now on.
     pub fn over(path: &Path) -> Self {
         let file = OpenOptions::new().read(true).write(true).open(path).expect("an image");
-        let image = Arc::new(Image { file, writes: Mutex::default(), missed: Condvar::new() });
+        let image = Arc::new(Image { file, waiting: Mutex::default(), missed: Condvar::new() });
         let served = Served(Arc::clone(&image));
         let session = Session::new(served, path, &Config::default()).expect("the kernel has FUSE");
         let session = session.spawn().expect("a thread");
@@ -62,25 +67,45 @@ impl Storage {
 
     /// From the next such write on, none is answered.
     pub fn stop_at(&self, write: fn(offset: u64, data: &[u8]) -> bool) {
-        self.image.writes().stop_at = Some(write);
+        self.image.waiting().stop_at = Some(write);
     }
 
-    /// Waits until a write waits for its answer.
-    pub fn wait_for_a_write(&self) {
-        let writes = self.image.writes();
-        let waited =
-            self.image.missed.wait_timeout_while(writes, PATIENCE, |writes| writes.held.is_empty());
-        let (writes, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        assert!(!writes.held.is_empty(), "nothing was written to the storage");
+    /// From now on nothing is answered, not even what the file is like.
+    pub fn falls_silent(&self) {
+        self.image.waiting().silent = true;
+    }
+
+    /// Waits until somebody waits for an answer.
+    pub fn is_waited_for(&self) {
+        let waiting = self.image.waiting();
+        let is_quiet = |waiting: &mut Waiting| waiting.held.is_empty();
+        let waited = self.image.missed.wait_timeout_while(waiting, PATIENCE, is_quiet);
+        let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!waiting.held.is_empty(), "nothing was asked of the storage");
     }
 
     /// Does what was left undone, and answers again.
     pub fn go_on(&self) {
-        let mut writes = self.image.writes();
-        writes.stop_at = None;
-        for (offset, data, reply) in writes.held.drain(..) {
-            self.image.write(offset, &data, reply);
+        let mut waiting = self.image.waiting();
+        (waiting.stop_at, waiting.silent) = (None, false);
+        for question in waiting.held.drain(..) {
+            question(&self.image);
         }
+    }
+
+    /// Answers nothing any more, for good, and whoever waits is told so: as when a server dies. What
+    /// was not answered was not done.
+    pub fn dies(&self) {
+        // The kernel ends what waits, and takes the filesystem off if nobody has the file open.
+        let _ = unmount(&self.path, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE);
+        self.image.waiting().held.clear();
+    }
+
+    /// Is taken off the image, which is as it was left: another server has it now.
+    pub fn is_replaced(&self) {
+        until("nobody has the dead storage open", || {
+            (unmount(&self.path, UnmountFlags::NOFOLLOW) != Err(Error::BUSY)).then_some(())
+        });
     }
 }
 
@@ -98,10 +123,31 @@ impl Drop for Storage {
     }
 }
 
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl Image {
-    fn writes(&self) -> MutexGuard<'_, Writes> {
-        // Also after a panic the held writes have to be answered.
-        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Also after a panic what is held has to be answered.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers a question, or keeps it; `ends` tells whether it is one after which none is answered.
+    fn asked(
+        &self,
+        ends: impl FnOnce(&Waiting) -> bool,
+        question: impl FnOnce(&Self) + Send + 'static,
+    ) {
+        let mut waiting = self.waiting();
+        if waiting.silent || ends(&waiting) {
+            waiting.held.push(Box::new(question));
+            self.missed.notify_all();
+        } else {
+            question(self);
+        }
     }
 
     fn write(&self, offset: u64, data: &[u8], reply: ReplyWrite) {
@@ -133,17 +179,20 @@ impl Image {
     }
 }
 
-/// What the session's thread calls. It never waits: a write that is held is put aside. Of what it
+/// What the session's thread calls. It never waits: a question that is held is put aside. Of what it
 /// does not have, such as fsync, the kernel takes it that there is nothing to do.
 #[derive(Debug)]
 struct Served(Arc<Image>);
 
 impl Filesystem for Served {
     fn getattr(&self, _: &Request, _: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.0.attributes() {
-            Ok(attributes) => reply.attr(&Duration::ZERO, &attributes),
-            Err(error) => reply.error(error.into()),
-        }
+        self.0.asked(
+            |_| false,
+            |image| match image.attributes() {
+                Ok(attributes) => reply.attr(&Duration::ZERO, &attributes),
+                Err(error) => reply.error(error.into()),
+            },
+        );
     }
 
     fn read(
@@ -157,11 +206,16 @@ impl Filesystem for Served {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let mut buffer = vec![0; size as usize];
-        match self.0.file.read_at(&mut buffer, offset) {
-            Ok(length) => reply.data(&buffer[..length]),
-            Err(error) => reply.error(error.into()),
-        }
+        self.0.asked(
+            |_| false,
+            move |image| {
+                let mut buffer = vec![0; size as usize];
+                match image.file.read_at(&mut buffer, offset) {
+                    Ok(length) => reply.data(&buffer[..length]),
+                    Err(error) => reply.error(error.into()),
+                }
+            },
+        );
     }
 
     fn write(
@@ -176,14 +230,14 @@ impl Filesystem for Served {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mut writes = self.0.writes();
-        if !writes.held.is_empty() || writes.stop_at.is_some_and(|is_first| is_first(offset, data))
-        {
-            writes.held.push((offset, data.to_vec(), reply));
-            self.0.missed.notify_all();
-        } else {
-            self.0.write(offset, data, reply);
-        }
+        let copy = data.to_vec();
+        self.0.asked(
+            |waiting| {
+                let is_first = waiting.stop_at.is_some_and(|is_first| is_first(offset, data));
+                is_first || !waiting.held.is_empty()
+            },
+            move |image| image.write(offset, &copy, reply),
+        );
     }
 
     fn lseek(
@@ -200,9 +254,12 @@ impl Filesystem for Served {
             libc::SEEK_DATA => SeekFrom::Data(offset as u64),
             _ => SeekFrom::Hole(offset as u64),
         };
-        match rustix::fs::seek(&self.0.file, from) {
-            Ok(found) => reply.offset(found as i64),
-            Err(error) => reply.error(Errno::from_i32(error.raw_os_error())),
-        }
+        self.0.asked(
+            |_| false,
+            move |image| match rustix::fs::seek(&image.file, from) {
+                Ok(found) => reply.offset(found as i64),
+                Err(error) => reply.error(Errno::from_i32(error.raw_os_error())),
+            },
+        );
     }
 }

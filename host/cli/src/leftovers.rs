@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Error, Result};
 use wasmount_core::bundle::Receipt;
 use wasmount_core::grants::Grants;
-use wasmount_core::journal::record::{MountRef, VolumeRecord};
+use wasmount_core::journal::record::{DeviceRef, MountRef, VolumeRecord};
 use wasmount_core::kernel::{loopdev, target};
 
 use crate::usage;
@@ -151,12 +151,17 @@ fn missing(receipt: &Receipt, record: &VolumeRecord) -> Result<Vec<Missing>> {
         }
     } else if let Some(device) = record.device.as_ref().filter(|device| device.is_loop)
         && pods == 0
-        && loopdev::open(device.number, &device.identity)?.is_none()
+        && !is_attached(device, record)?
     {
         let directory = device_mounts(receipt).join(&record.volume);
         missing.push(Missing::Device(device.number, root.join(directory)));
     }
     Ok(missing)
+}
+
+fn is_attached(device: &DeviceRef, record: &VolumeRecord) -> Result<bool> {
+    let image = record.image.as_ref().map(|image| image.directory.join(&image.name));
+    Ok(loopdev::open(device.number, &device.identity, image.as_deref())?.is_some())
 }
 
 /// Whether anything is mounted there. If it is not what was recorded, it is for the driver to

@@ -294,7 +294,10 @@ fn opened(
         (None, _) | (Some(_), Operation::Mount | Operation::Unmount | Operation::IsAttached) => {
             None
         }
-        (Some(device), _) if device.is_loop => loopdev::open(device.number, &device.identity)?,
+        (Some(device), _) if device.is_loop => {
+            let image = record.image.as_ref().map(|image| image.directory.join(&image.name));
+            loopdev::open(device.number, &device.identity, image.as_deref())?
+        }
         (Some(device), _) => device::open(device.number, &device.identity)?,
     };
     let grows = matches!(call.operation(), Operation::MountDevice | Operation::ExpandFs);

@@ -51,6 +51,7 @@
 //! | `io`, `again` | data-loss, unavailable | a system call failed in that way |
 
 pub mod blank;
+mod bystanders;
 pub mod device;
 pub mod filesystems;
 pub mod images;

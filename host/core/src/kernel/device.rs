@@ -53,8 +53,9 @@ pub struct Device {
 pub(super) enum Proof {
     /// By a sysfs attribute's value.
     Attribute { path: PathBuf, value: String },
-    /// By the inode that a loop device is backed by; with the image, where that is known.
-    Loop { inode: u64, image: Option<File> },
+    /// By the inode that a loop device is backed by; with the image, where that is known, and with
+    /// the path that the kernel has for it, which has to do when the image's storage is dead.
+    Loop { inode: u64, image: Option<File>, path: Option<PathBuf> },
 }
 
 /// A device that is to be found by one of the operator's rules, all of them filled in.
@@ -293,7 +294,9 @@ fn proves(device: &Device) -> Result<bool, Failure> {
         Proof::Attribute { path, value } => {
             Ok(attribute(device.number, path)?.is_some_and(|found| found.trim() == value))
         }
-        Proof::Loop { inode, .. } => super::loopdev::is_backed_by(device, *inode),
+        Proof::Loop { inode, path, .. } => {
+            super::loopdev::is_backed_by(device, *inode, path.as_deref())
+        }
     }
 }
 
@@ -335,6 +338,12 @@ fn sequence(file: &File) -> Result<u64, Failure> {
     }
 }
 
+/// A device's number as sysfs writes it.
+pub(super) fn parse_number(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 fn is_plain<'a>(mut components: impl Iterator<Item = Component<'a>>) -> bool {
     components.all(|part| matches!(part, Component::Normal(_)))
 }
@@ -349,7 +358,7 @@ impl Device {
             identity: identity.to_owned(),
             node: PathBuf::from("/dev/null"),
             sequence: 0,
-            proof: Proof::Loop { inode: 0, image: None },
+            proof: Proof::Loop { inode: 0, image: None, path: None },
             fresh: Cell::new(true),
             tools_open: OnceCell::new(),
         }

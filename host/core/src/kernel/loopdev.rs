@@ -4,19 +4,25 @@
 //! [`keep`] is called. Its name field holds the image's identity: that is how one that wasmount
 //! made is told from an administrator's, which is never touched.
 
+mod users;
+
+pub use users::{Kept, kept};
+
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-
-use std::os::unix::fs::MetadataExt as _;
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
+use self::users::users;
 use super::device::{self, Device, Proof};
 use super::images::ImageFile;
 use super::raw::{self, LoopInfo};
-use super::{failed, unfit};
+use super::{failed, target, unfit};
 use crate::call::Access;
 use crate::decide::Granted;
 use crate::failure::{Code, Failure};
@@ -26,9 +32,6 @@ const LOOP_MAJOR: u32 = 7;
 
 /// How often a free device that somebody else was faster to take is asked for again.
 const MAX_RACES: usize = 32;
-
-/// How many loop devices are looked at to find out whether an image is in use.
-const MAX_DEVICES: usize = 4096;
 
 /// An image that is to become a loop device.
 #[derive(Debug)]
@@ -123,22 +126,34 @@ pub fn find(image: &ImageFile) -> Result<Option<Device>, Failure> {
 }
 
 /// The loop device of that number, if it is one that wasmount made of the image of that
-/// identity, whether or not the image's name still exists.
-pub fn open(number: (u32, u32), identity: &str) -> Result<Option<Device>, Failure> {
+/// identity, whether or not the image's name still exists. If the image's storage is dead, so that
+/// the kernel cannot tell, its path is what tells: `image`, where it was when it was attached.
+pub fn open(
+    number: (u32, u32),
+    identity: &str,
+    image: Option<&Path>,
+) -> Result<Option<Device>, Failure> {
     if number.0 != LOOP_MAJOR {
         return Ok(None);
     }
     let Some((node, file)) = device::open_number(number, OFlags::RDONLY)? else {
         return Ok(None);
     };
-    match raw::loop_status(&file) {
+    let path = backing_path(number);
+    let proof = match raw::loop_status(&file) {
         Ok(info) if name(&info) == identity.as_bytes() => {
-            let proof = Proof::Loop { inode: info.inode, image: backing(number, &info) };
-            Device::new(file, number, node, identity.to_owned(), proof).map(Some)
+            let image = path.as_deref().and_then(|path| backing(path, &info));
+            Proof::Loop { inode: info.inode, image, path }
         }
-        Ok(_) | Err(Errno::NXIO) => Ok(None),
-        Err(error) => Err(failed(format_args!("asking about {}", node.display()))(error)),
-    }
+        Ok(_) | Err(Errno::NXIO) => return Ok(None),
+        Err(error) if target::is_broken(error) && path.is_some() && path.as_deref() == image => {
+            Proof::Loop { inode: 0, image: None, path }
+        }
+        Err(error) => {
+            return Err(failed(format_args!("asking about {}", node.display()))(error));
+        }
+    };
+    Device::new(file, number, node, identity.to_owned(), proof).map(Some)
 }
 
 /// Takes a loop device down. It is gone when its last descriptor is closed, this one included.
@@ -171,10 +186,17 @@ pub fn refresh(device: &Device) -> Result<(), Failure> {
 }
 
 /// Whether the loop device still is the one wasmount made of the inode.
-pub(super) fn is_backed_by(device: &Device, inode: u64) -> Result<bool, Failure> {
+pub(super) fn is_backed_by(
+    device: &Device,
+    inode: u64,
+    path: Option<&Path>,
+) -> Result<bool, Failure> {
     match raw::loop_status(&device.file) {
         Ok(info) => Ok(info.inode == inode && name(&info) == device.identity.as_bytes()),
         Err(Errno::NXIO) => Ok(false),
+        Err(error) if target::is_broken(error) && path.is_some() => {
+            Ok(backing_path(device.number).as_deref() == path)
+        }
         Err(error) => Err(failed(format_args!("asking about {}", device.node().display()))(error)),
     }
 }
@@ -213,88 +235,25 @@ fn into_device(node: PathBuf, file: File, image: &ImageFile) -> Result<Device, F
     let proof = Proof::Loop {
         inode: metadata(image)?.ino(),
         image: Some(image.file.try_clone().map_err(clone)?),
+        path: None,
     };
     Device::new(file, number, node, image.identity.clone(), proof)
 }
 
-/// The file that backs a loop device, by the path that the kernel has for it; none if that leads
-/// to another file by now, or to none.
-fn backing(number: (u32, u32), info: &LoopInfo) -> Option<File> {
+/// The path that the kernel has for the file that backs a loop device. The file is not asked.
+fn backing_path(number: (u32, u32)) -> Option<PathBuf> {
     let attribute = format!("/sys/dev/block/{}:{}/loop/backing_file", number.0, number.1);
-    let path = std::fs::read_to_string(attribute).ok()?;
+    let path = std::fs::read(attribute).ok()?;
+    Some(PathBuf::from(OsStr::from_bytes(path.strip_suffix(b"\n").unwrap_or(&path))))
+}
+
+/// The file that backs a loop device, by that path; none if that leads to another file by now, or
+/// to none.
+fn backing(path: &Path, info: &LoopInfo) -> Option<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat(CWD, path.trim_end_matches('\n'), flags, Mode::empty()).ok()?);
+    let file = File::from(openat(CWD, path, flags, Mode::empty()).ok()?);
     let found = file.metadata().ok()?;
     ((found.dev(), found.ino()) == (info.device, info.inode)).then_some(file)
-}
-
-/// Every loop device of this node that has the image's inode, whoever made it.
-fn users(image: &ImageFile) -> Result<Vec<(PathBuf, File)>, Failure> {
-    let wanted = metadata(image)?;
-    attached(|node, file, info| {
-        let same = (info.device, info.inode) == (wanted.dev(), wanted.ino());
-        same.then_some((node, file))
-    })
-}
-
-/// A loop device that wasmount made and that stays until it is taken down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Its node in /dev.
-    pub node: PathBuf,
-    /// Major and minor number.
-    pub number: (u32, u32),
-    /// The identity of its image.
-    pub identity: String,
-    /// The image's path when it was attached, as the kernel tells it.
-    pub image: PathBuf,
-}
-
-/// All such loop devices of this node, whichever driver and installation made them.
-pub fn kept() -> Result<Vec<Kept>, Failure> {
-    attached(|node, file, info| {
-        let identity = std::str::from_utf8(name(info)).ok()?;
-        let kept = info.flags & raw::LO_AUTOCLEAR == 0 && identity.starts_with("image:");
-        let number = file.metadata().ok().filter(|_| kept)?.rdev();
-        let number = (rustix::fs::major(number), rustix::fs::minor(number));
-        let backing = format!("/sys/dev/block/{}:{}/loop/backing_file", number.0, number.1);
-        let image = std::fs::read_to_string(backing).ok()?;
-        let image = PathBuf::from(image.trim_end_matches('\n'));
-        Some(Kept { node, number, identity: identity.to_owned(), image })
-    })
-}
-
-/// Goes through the loop devices that have a file, and keeps what `pick` makes of each.
-fn attached<T>(
-    mut pick: impl FnMut(PathBuf, File, &LoopInfo) -> Option<T>,
-) -> Result<Vec<T>, Failure> {
-    let what = "looking for loop devices";
-    let entries = std::fs::read_dir("/sys/block").map_err(|error| Failure::io(what, &error))?;
-    let mut picked = Vec::new();
-    for (count, entry) in entries.enumerate() {
-        let entry = entry.map_err(|error| Failure::io(what, &error))?;
-        if count == MAX_DEVICES {
-            let message = format!("{what}: there are more than {MAX_DEVICES} block devices");
-            return Err(Failure::new(Code::ResourceExhausted, "exhausted", message));
-        }
-        // Only an attached loop device has this file.
-        if !entry.path().join("loop/backing_file").exists() {
-            continue;
-        }
-        let node = Path::new("/dev").join(entry.file_name());
-        let file = match openat(CWD, &node, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(Errno::NXIO) => continue,
-            Err(Errno::NOENT) => return Err(device::no_node(&node)),
-            Err(error) => return Err(failed(what)(error)),
-        };
-        match raw::loop_status(&file) {
-            Ok(info) => picked.extend(pick(node, file, &info)),
-            Err(Errno::NXIO) => {}
-            Err(error) => return Err(failed(what)(error)),
-        }
-    }
-    Ok(picked)
 }
 
 fn free_device() -> Result<(PathBuf, File), Failure> {

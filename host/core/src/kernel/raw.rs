@@ -44,6 +44,31 @@ impl LoopInfo {
         Self { flags, file_name, ..Self::ZERO }
     }
 
+    /// How many bytes tell what wasmount asks of it.
+    pub(super) const BYTES: usize = 8 + 8 + 4 + 64;
+
+    /// Device, inode, flags and name.
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.device.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.inode.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&self.flags.to_ne_bytes());
+        bytes[20..].copy_from_slice(&self.file_name);
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) has told; all else is zero.
+    pub(super) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let number = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        Self {
+            device: number(0),
+            inode: number(8),
+            flags: u32::from_ne_bytes(std::array::from_fn(|byte| bytes[16 + byte])),
+            file_name: std::array::from_fn(|byte| bytes[20 + byte]),
+            ..Self::ZERO
+        }
+    }
+
     const ZERO: Self = Self {
         device: 0,
         inode: 0,

@@ -5,7 +5,7 @@
 //! could fail to answer: a dead server must not keep a volume from being taken down.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -197,10 +197,16 @@ fn look(parent: &OwnedFd, name: &OsStr) -> Result<Statx, Errno> {
 }
 
 /// Errors of a mount whose filesystem is gone (as mount-utils' `IsCorruptedMnt`).
-fn is_broken(error: Errno) -> bool {
+pub(super) fn is_broken(error: Errno) -> bool {
     matches!(
         error,
-        Errno::NOTCONN | Errno::STALE | Errno::IO | Errno::ACCESS | Errno::HOSTDOWN | Errno::NODEV
+        Errno::CONNABORTED
+            | Errno::NOTCONN
+            | Errno::STALE
+            | Errno::IO
+            | Errno::ACCESS
+            | Errno::HOSTDOWN
+            | Errno::NODEV
     )
 }
 
@@ -226,6 +232,33 @@ pub struct MountPoint {
 pub fn mount_points() -> Result<Vec<MountPoint>, Failure> {
     let point = |entry: Entry| MountPoint { path: entry.point, shared: entry.shared };
     Ok(mountinfo()?.into_iter().map(point).collect())
+}
+
+/// What is mounted where, which is known without asking any filesystem.
+pub(super) struct Filesystems(Vec<Entry>);
+
+impl Filesystems {
+    /// Those of this process's mount namespace.
+    pub(super) fn read() -> Result<Self, Failure> {
+        mountinfo().map(Self)
+    }
+
+    /// The number of the one that an open file is in; none if it is mounted in none of these places.
+    pub(super) fn of(&self, file: impl AsFd) -> Result<Option<(u32, u32)>, Failure> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let found = statx(file, c"", flags, StatxFlags::MNT_ID)
+            .map_err(failed("asking which mount a file is in"))?;
+        let entry = self.0.iter().find(|entry| entry.id == found.stx_mnt_id);
+        Ok(entry.map(|entry| entry.device))
+    }
+
+    /// The number of the one that an absolute path leads into, if it has no symbolic link.
+    pub(super) fn at(&self, path: &Path) -> Option<(u32, u32)> {
+        let beneath = self.0.iter().filter(|entry| path.starts_with(&entry.point));
+        // Of several on one directory the last hides the others.
+        let entry = beneath.max_by_key(|entry| entry.point.as_os_str().len());
+        entry.map(|entry| entry.device)
+    }
 }
 
 /// The device numbers of all mounts of a type in this process's mount namespace.

@@ -11,7 +11,7 @@ use crate::kernel::testing::{MIB, Node, loop_of, reason, run};
 /// Waits until a loop device is gone: another test's search may have it open for a moment.
 fn is_gone(number: (u32, u32), identity: &str) -> bool {
     for _ in 0..500 {
-        if open(number, identity).unwrap().is_none() {
+        if open(number, identity, None).unwrap().is_none() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -46,9 +46,9 @@ fn a_loop_device_goes_with_its_last_descriptor_unless_kept() {
     keep(&device).unwrap();
     keep(&device).unwrap();
     drop(device);
-    let kept = Kept(Rc::new(open(number, &identity).unwrap().unwrap()));
+    let kept = Kept(Rc::new(open(number, &identity, None).unwrap().unwrap()));
     assert!(kept.0.is_loop());
-    assert!(open(number, "image:0:1:2").unwrap().is_none(), "it is another image's");
+    assert!(open(number, "image:0:1:2", None).unwrap().is_none(), "it is another image's");
     // The image's name is not needed to take it down.
     std::fs::remove_file(image.path()).unwrap();
     detach(Granted::for_test(kept.0.clone())).unwrap();

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::kernel::device::{self, Device};
 use crate::kernel::filesystems::Filesystem;
 use crate::kernel::target::{self, Mounted};
-use crate::kernel::{blank, failed, raw, unfit, uuid};
+use crate::kernel::{blank, bystanders, failed, raw, unfit, uuid};
 
 /// Whether a mount is of the device. With btrfs the kernel shows a number of its own for it, so
 /// it is asked through the root of the mount, which `read` opens.
@@ -51,15 +51,18 @@ pub(super) fn refuse_btrfs(device: &Device) -> Result<(), Failure> {
 /// path, which two mounts would destroy.
 pub(super) fn is_xfs_clone(device: &Device) -> Result<bool, Failure> {
     let Ok(found) = blank::superblock(device)? else { return Ok(false) };
+    let mounted = target::devices_of(Filesystem::Xfs.name())?;
+    let has_uuid = |at: usize| {
+        let other = device::open_number(mounted[at], OFlags::RDONLY);
+        let uuid = other.ok().flatten().and_then(|(_, other)| blank::xfs_uuid(&other).ok()?);
+        [u8::from(uuid.as_deref() == Some(found.uuid()))]
+    };
+    // What is gone, cannot be read or does not answer is none that could be told to be the same.
+    let answers = bystanders::ask(mounted.len(), has_uuid, |_, _| false)?;
     let mut clone = false;
-    for number in target::devices_of(Filesystem::Xfs.name())? {
-        // What is gone or cannot be read is none that could be told to be the same.
-        let Ok(Some((node, other))) = device::open_number(number, OFlags::RDONLY) else { continue };
-        let Ok(Some(uuid)) = blank::xfs_uuid(&other) else { continue };
-        if uuid != found.uuid() {
-            continue;
-        }
+    for (number, _) in mounted.into_iter().zip(answers).filter(|(_, has)| *has == Some([1])) {
         if number == device.number || device::is_another_path(device, number)? {
+            let Some((node, _)) = device::open_number(number, OFlags::PATH)? else { continue };
             let message = format!(
                 "{} is in use: {}, which is mounted, is the same storage",
                 device.node().display(),
@@ -83,9 +86,7 @@ fn btrfs_devices(fsid: &str) -> Result<Vec<(u32, u32)>, Failure> {
     };
     let number = |entry: io::Result<std::fs::DirEntry>| -> io::Result<(u32, u32)> {
         let text = std::fs::read_to_string(entry?.path().join("dev"))?;
-        let (major, minor) = text.trim().split_once(':').ok_or(io::ErrorKind::InvalidData)?;
-        let parse = |text: &str| text.parse().map_err(|_| io::ErrorKind::InvalidData);
-        Ok((parse(major)?, parse(minor)?))
+        Ok(device::parse_number(&text).ok_or(io::ErrorKind::InvalidData)?)
     };
     let devices: io::Result<Vec<_>> = entries.map(number).collect();
     devices.map_err(|error| Failure::io(what(), &error))
