@@ -208,6 +208,16 @@ impl<'a> Volume<'a> {
         told
     }
 
+    /// A call that has had its turn for long is not waited for.
+    fn tells_at_once_who_is_running(&self, args: &[&str], broker: &Process) {
+        let message = self.driver.start(args).answer().failure();
+        let who = format!("{} (process {}) for the same volume", args[0], broker.number());
+        let (_, since) = message.split_once(&who).expect(&message);
+        let since = since.strip_prefix(" is still running, since ").expect(&message);
+        let seconds = since.split_once(" s;").and_then(|(seconds, _)| seconds.parse::<u64>().ok());
+        assert!(seconds >= Some(75), "{message}");
+    }
+
     /// Stops a call that the storage does not answer: kubelet is told, nothing else is held up, and
     /// the process that is stuck is not ended. Returns what kubelet was told, and the broker.
     fn leave_stuck(
@@ -219,11 +229,15 @@ impl<'a> Volume<'a> {
         let broker = call.broker();
         self.storage.is_waited_for();
         let stuck = stuck(call.broker());
+        let lock = call.lock();
         let told = call.stop();
         assert!(told.ends_with("[still-running]"), "{told}");
         assert!(told.contains("told to stop by a signal"), "{told}");
         assert!(told.contains("holds the volume's lock"), "{told}");
 
+        lock.is_old(75);
+        self.tells_at_once_who_is_running(args, &broker);
+        lock.stays_new();
         let retry = self.driver.start(args);
         let retrying = retry.broker();
         retry.waits_for_its_turn();

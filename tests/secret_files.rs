@@ -5,6 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
 use wasmount_tests::{
@@ -389,7 +390,10 @@ fn lock(node: &Node) -> File {
     let dir = fs::read_dir(node.path("run/example.com~secret-files")).expect("a directory");
     let mut files = dir.map(|entry| entry.expect("an entry").path());
     let path = files.find(|path| path.extension().is_some_and(|end| end == "lock"));
-    let file = File::open(path.expect("there was a call")).expect("root may");
+    let file = File::options().write(true).open(path.expect("there was a call"));
+    let file = file.expect("root may");
     rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("no call runs");
+    // As if it had just been taken, however slow the machine is.
+    file.set_modified(SystemTime::now() + Duration::from_secs(3600)).expect("it is ours");
     file
 }

@@ -58,6 +58,7 @@ fn a_call_stops_while_it_waits_for_its_turn() {
     let json = options("vol", "rw", &[("do", "sleep")]);
     let first = driver.start(&["mount", &pod, &json]);
     sleeps(&first);
+    first.lock().stays_new();
     let second = driver.start(&["mount", &pod, &json]);
     second.waits_for_its_turn();
     let message = second.stop();

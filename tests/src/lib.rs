@@ -28,7 +28,7 @@ pub use figures::{asked, figures, figures_are_wanted};
 pub use killed::{dies, killed, points_met};
 pub use node::{Driver, Node, UID, answer, is_mount_point, options, options_as};
 pub use process::Process;
-pub use running::{Running, until};
+pub use running::{Lock, Running, until};
 pub use secret::{Secret, base64};
 pub use seen::{mount_options, open_the_way, owner, read_as};
 pub use starts::between_starts;

@@ -3,10 +3,11 @@
 //!
 //! The process that kubelet waits for is the only one that kubelet would ever send a signal.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -101,13 +102,16 @@ impl Running {
 
     /// Waits until it asks for the volume's lock, which somebody else is to have.
     pub fn waits_for_its_turn(&self) {
+        self.lock();
+    }
+
+    /// The volume's lock, which it has or asks for, once it does.
+    pub fn lock(&self) -> Lock {
         let broker = self.broker();
-        let is_lock = |file: PathBuf| {
+        let is_lock = |file: &PathBuf| {
             file.starts_with(&self.run_dir) && file.extension().is_some_and(|end| end == "lock")
         };
-        until("the volume's lock is asked for", || {
-            broker.files().into_iter().find_map(|file| is_lock(file).then_some(()))
-        });
+        Lock(until("the volume's lock is asked for", || broker.files().into_iter().find(is_lock)))
     }
 
     /// Sends SIGTERM.
@@ -147,6 +151,27 @@ impl Running {
     pub fn stop(self) -> String {
         self.terminate();
         self.answer().failure()
+    }
+}
+
+/// The file of a volume's lock, by whose age others see how long a call has had its turn.
+#[derive(Debug)]
+pub struct Lock(PathBuf);
+
+impl Lock {
+    /// As if it had been taken so many seconds ago.
+    pub fn is_old(&self, seconds: u64) {
+        self.was_taken(SystemTime::now() - Duration::from_secs(seconds));
+    }
+
+    /// However slow the machine is, who has it is waited for as if it had just been taken.
+    pub fn stays_new(&self) {
+        self.was_taken(SystemTime::now() + Duration::from_secs(3600));
+    }
+
+    fn was_taken(&self, at: SystemTime) {
+        let file = File::options().write(true).open(&self.0);
+        file.and_then(|file| file.set_modified(at)).expect("a lock is a file");
     }
 }
 

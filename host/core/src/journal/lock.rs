@@ -18,12 +18,16 @@ use crate::call::{DriverName, Operation};
 use crate::failure::{Code, Failure};
 
 /// How long a call waits for its turn. kubelet retries anyway; a short wait saves it the noise
-/// when two calls for a volume follow each other closely.
+/// when two calls for a volume follow each other closely. One that has had its turn for longer is
+/// not waited for at all: it may be stuck in the kernel.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the file says behind its holder: while a call runs or if it was cut off, and at its end.
 const RUNNING: &str = "running";
 const ENDED: &str = "ended";
+
+/// How long a call that has just got its turn may take to say so in the file.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// A held lock.
 #[derive(Debug)]
@@ -80,12 +84,19 @@ impl Lock {
             .map_err(|error| {
                 Failure::io(format_args!("opening {}", path.join(&name).display()), &error.into())
             })?;
-        let end = Instant::now() + patience;
+        let began = Instant::now();
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if Instant::now() < end => {}
-                Err(Errno::WOULDBLOCK) => return Err(taken(&file)),
+                Err(Errno::WOULDBLOCK) if began.elapsed() >= patience => {
+                    return Err(taken(&file));
+                }
+                Err(Errno::WOULDBLOCK)
+                    if began.elapsed() >= MOMENT && held_for(&file) >= patience =>
+                {
+                    return Err(taken(&file));
+                }
+                Err(Errno::WOULDBLOCK) => {}
                 Err(error) => return Err(Failure::io("locking the volume", &error.into())),
             }
             if stopped(Duration::from_millis(2)) {
@@ -142,6 +153,12 @@ impl AsFd for Lock {
     }
 }
 
+/// How long ago the file was written to last, which is when the lock was taken; none if nobody knows.
+fn held_for(file: &File) -> Duration {
+    let since = file.metadata().and_then(|found| found.modified());
+    since.ok().and_then(|since| since.elapsed().ok()).unwrap_or_default()
+}
+
 fn text(file: &File) -> String {
     let mut bytes = [0; 100];
     let length = file.read_at(&mut bytes, 0).unwrap_or_default();
@@ -149,13 +166,16 @@ fn text(file: &File) -> String {
 }
 
 fn taken(file: &File) -> Failure {
+    let seconds = held_for(file).as_secs();
     let holder = text(file);
     let mut words = holder.split_whitespace();
     let who = match (words.next(), words.next()) {
         (Some(operation), Some(pid)) => format!("{operation} (process {pid})"),
         _ => "a call".to_owned(),
     };
-    let message = format!("{who} for the same volume is still running; kubelet will try again");
+    let message = format!(
+        "{who} for the same volume is still running, since {seconds} s; kubelet will try again"
+    );
     Failure::new(Code::Aborted, "still-running", message)
 }
 
