@@ -4,11 +4,13 @@
 //! Fields of every line: `v` (1), `seq` (counts lines of the file, from 0), `prev` (the first 16 hex
 //! digits of the SHA-256 of the line before, empty for the first), `call` (which call it belongs
 //! to), `time` (seconds since 1970 with milliseconds), `kind`. Lines are gathered and appended
-//! under a lock, before a call takes effect and at its end. A log that cannot be written stops no
-//! call; nothing secret is in it: what comes from a component was cleaned before it got here.
+//! under a lock, before a call takes effect and at its end. A lock that another call has is waited
+//! for; a log that cannot be written stops no call. Nothing secret is in it: what comes from a
+//! component was cleaned before it got here.
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,8 +34,12 @@ const USUAL_LINE: usize = 2 * 1024;
 /// What one call may add. A component that talks without end must not rotate away what others did.
 const MAX_CALL: usize = 1024 * 1024;
 
-/// How long a log that somebody else has locked is waited for.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the last lines of a call wait for a log that other calls have locked. kubelet does not
+/// wait for them, and whoever has the lock may have to wait for a processor, or the disk.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often is looked whether it is free.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The log of one call.
 #[derive(Debug)]
@@ -87,24 +93,41 @@ impl Audit {
     }
 
     /// Appends what was gathered. Durability is left to the kernel: a lost tail after a power cut
-    /// is no lost volume.
-    pub fn flush(&mut self) {
+    /// is no lost volume. While other calls have the log locked, `stopped` is asked between tries,
+    /// with the time that it may take to answer.
+    pub fn flush(&mut self, stopped: impl FnMut(Duration) -> bool) {
         // There is nobody to tell of a failure: standard error is part of the reply. What could not
         // be written is tried again at the end.
-        if !self.lines.is_empty() && append(&self.path, &self.lines).is_ok() {
+        if !self.lines.is_empty() && append(&self.path, &self.lines, stopped).is_ok() {
             self.lines.clear();
         }
     }
+
+    /// The same at the end of a call, when nobody waits for it any more.
+    pub fn flush_last(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        self.flush(|within| {
+            std::thread::sleep(within);
+            Instant::now() > end
+        });
+    }
 }
 
-fn append(path: &Path, lines: &[Map<String, Value>]) -> std::io::Result<()> {
+fn append(
+    path: &Path,
+    lines: &[Map<String, Value>],
+    mut stopped: impl FnMut(Duration) -> bool,
+) -> std::io::Result<()> {
     let mut file = open(path)?;
-    let end = Instant::now() + PATIENCE;
-    while let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if error != rustix::io::Errno::WOULDBLOCK || Instant::now() > end {
-            return Err(error.into());
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(path, &file)? => break,
+            // Whoever had the lock has renamed the file. Who went on with it would find it too long,
+            // and rename the next one, too.
+            Ok(()) => file = open(path)?,
+            Err(rustix::io::Errno::WOULDBLOCK) if !stopped(LOOK) => {}
+            Err(error) => return Err(error.into()),
         }
-        std::thread::sleep(Duration::from_millis(1));
     }
     let (mut seq, mut prev) = last(&mut file)?;
     let mut text = Vec::new();
@@ -137,6 +160,12 @@ fn open(path: &Path) -> std::io::Result<File> {
         }
         opened => Ok(opened?.into()),
     }
+}
+
+/// Whether the path leads to the file.
+fn is_at(path: &Path, file: &File) -> std::io::Result<bool> {
+    let (there, here) = (std::fs::symlink_metadata(path), file.metadata()?);
+    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())))
 }
 
 /// The number that the next line gets, and the digest of the last one. A torn last line, left by
@@ -172,7 +201,7 @@ fn last(file: &mut File) -> std::io::Result<(u64, String)> {
 }
 
 /// `x.jsonl` → `x.jsonl.1` → … The lock is on the file that is renamed away; whoever waits for it
-/// appends to that one, which then simply gets longer.
+/// then opens the next one.
 fn rotate(path: &Path) -> std::io::Result<()> {
     let name = |n: u32| PathBuf::from(format!("{}.{n}", path.display()));
     for n in (1..KEPT).rev() {
@@ -195,16 +224,79 @@ mod tests {
             let mut audit = Audit::new(dir.path(), "v~d");
             audit.line("call", json!({ "what": what }));
             audit.line("reply", json!({ "what": what }));
-            audit.flush();
+            audit.flush_last();
         }
-        let text = std::fs::read_to_string(dir.path().join("v~d.jsonl")).expect("a log");
-        let mut prev = String::new();
-        for (number, line) in text.lines().enumerate() {
+        assert_eq!(chained(&dir.path().join("v~d.jsonl")), 4);
+    }
+
+    /// How many lines a file has, which have to be numbered and chained.
+    fn chained(path: &Path) -> u64 {
+        let text = std::fs::read_to_string(path).expect("a log");
+        let (mut number, mut prev) = (0, String::new());
+        for line in text.lines() {
             let fields: Map<String, Value> = serde_json::from_str(line).expect("JSON");
             assert_eq!(fields["seq"], number);
             assert_eq!(fields["prev"], prev.as_str());
             prev = sha256_hex(line.as_bytes())[..16].to_owned();
+            number += 1;
         }
-        assert_eq!(text.lines().count(), 4);
+        number
+    }
+
+    /// As on a busy node, where whoever has the log locked may not get a processor for long.
+    #[test]
+    fn a_log_that_is_locked_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("v~d.jsonl");
+        let holder = open(&path).expect("a log");
+        rustix::fs::flock(&holder, FlockOperation::LockExclusive).expect("free");
+        let mut audit = Audit::new(dir.path(), "v~d");
+        audit.line("call", json!({}));
+        // Until the call is stopped: what it has gathered is kept for its end.
+        let mut asked = 0;
+        audit.flush(|_| {
+            asked += 1;
+            asked == 500
+        });
+        assert_eq!((asked, chained(&path)), (500, 0));
+        audit.line("reply", json!({}));
+        let mut holder = Some(holder);
+        let mut asked = 0;
+        audit.flush(|_| {
+            asked += 1;
+            if asked == 500 {
+                holder = None;
+            }
+            false
+        });
+        assert_eq!(chained(&path), 2);
+    }
+
+    #[test]
+    fn calls_that_run_at_once_lose_no_line_of_a_log_that_is_rotated() {
+        const CALLS: u64 = 16;
+        const LINES: u64 = 200;
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("v~d.jsonl");
+        // As long as a file of the log gets, and as many as are kept.
+        let filler = json!({ "v": 1, "seq": 0, "prev": "", "text": "x".repeat(1000) }).to_string();
+        let long = (filler + "\n").repeat((MAX_FILE / 1000) as usize);
+        for name in ["", ".1", ".2", ".3", ".4"] {
+            std::fs::write(format!("{}{name}", path.display()), &long).expect("written");
+        }
+        std::thread::scope(|calls| {
+            for _ in 0..CALLS {
+                calls.spawn(|| {
+                    let mut audit = Audit::new(dir.path(), "v~d");
+                    for _ in 0..LINES {
+                        audit.line("host-call", json!({}));
+                        audit.flush_last();
+                    }
+                });
+            }
+        });
+        let older = std::fs::read_to_string(dir.path().join("v~d.jsonl.1")).expect("rotated");
+        let at_the_end_of_it = older.lines().filter(|line| line.contains("host-call")).count();
+        assert_eq!(at_the_end_of_it as u64 + chained(&path), CALLS * LINES);
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn run(operation: Operation, arguments: &mut Arguments, link: Link) -
     // kubelet has its answer; only now is it time to write down what it was, and to end and reap
     // the guest.
     if let Some(audit) = &mut audit {
-        audit.flush();
+        audit.flush_last();
     }
     drop(guest);
     std::process::exit(0)

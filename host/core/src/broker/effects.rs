@@ -143,7 +143,8 @@ impl Work<'_> {
             loopdev::keep(device)?;
             crash::point("loop-kept");
         }
-        self.audit.flush();
+        let link = self.link;
+        self.audit.flush(|within| link.is_stopped(within));
         let attach = self.effects.attach.take();
         let take_effect = || -> Result<(), Failure> {
             crash::point("permitted");
