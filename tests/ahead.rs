@@ -75,7 +75,7 @@ fn a_stopped_call_takes_back_what_it_recorded_ahead() {
     storage.stop_at(|_, _| true);
     let call = driver.start(&["mountdevice", &volume.device_dir, "", &volume.json]);
     let broker = call.broker();
-    storage.wait_for_a_write();
+    storage.is_waited_for();
     let checker = until("the checker runs", || {
         broker.children().into_iter().find(|child| child.called() == "e2fsck")
     });

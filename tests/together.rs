@@ -77,13 +77,7 @@ fn a_retry_waits_for_the_call_that_still_runs() {
     let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
     let held = Held::new(&node, &driver, "pv-1");
     let first = held.start(&driver);
-    held.storage.wait_for_a_write();
-    let (broker, waits) = (first.broker(), held.start(&driver));
-    // Its turn does not come in ten seconds; so it does not keep kubelet waiting, and says for what.
-    let message = waits.answer_at_last().fails_with("still-running");
-    let who =
-        format!("mountdevice (process {}) for the same volume is still running", broker.number());
-    assert!(message.contains(&who), "{message}");
+    held.storage.is_waited_for();
     let second = held.start(&driver);
     second.waits_for_its_turn();
     held.storage.go_on();
@@ -102,7 +96,7 @@ fn volumes_do_not_wait_for_each_other() {
     let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
     let all = ["pv-1", "pv-2", "pv-3", "pv-4"].map(|volume| Held::new(&node, &driver, volume));
     let calls: Vec<_> = all.iter().map(|held| held.start(&driver)).collect();
-    all.iter().for_each(|held| held.storage.wait_for_a_write());
+    all.iter().for_each(|held| held.storage.is_waited_for());
     let json = options("quick", "rw", &NEW);
     let device_dir = driver.device_dir("quick");
     driver.call(&["attach", &json, "node-1"]).success();
