@@ -83,7 +83,7 @@ fn find(scene: &Scene) -> Tried {
     let heap = syscall!(SYS_brk, 0)?;
     let mapped = map(PAGE, READ_WRITE, PRIVATE)?;
     let stack = (&raw const heap) as usize;
-    let mut around = [(code, 64 << 20), (heap, 256 << 20), (mapped, 1 << 30), (stack, 16 << 20)]
+    let mut around = [(code, 32 << 20), (heap, 64 << 20), (mapped, 128 << 20), (stack, 16 << 20)]
         .map(|(middle, reach): (usize, usize)| {
             (middle.saturating_sub(reach) & !(PAGE - 1), middle.saturating_add(reach))
         });
