@@ -29,6 +29,7 @@ pub use handles::{Handles, Held, MAX_HANDLES, MAX_REQUESTS};
 pub use phase::{PHASES, function, operations};
 
 use crate::failure::{Code, Failure};
+use crate::journal::Claim;
 use crate::journal::record::FormatRef;
 use crate::kernel::device::{Device, DeviceQuery};
 use crate::kernel::filesystems::{Check, Format, Grow};
@@ -296,11 +297,13 @@ fn unclaimed(session: &Session, handles: &mut Handles, identity: &str) -> Result
         return Ok(());
     }
     match session.claims().holder(identity)? {
-        Some(volume) if volume != session.name.as_str() => Err(precondition(
+        Some(Claim { driver, key }) => Err(precondition(
             "claimed",
-            format!("the image or device belongs to the volume `{volume}`; give this one another"),
+            format!(
+                "the image or device belongs to the volume `{key}` of {driver}; give this one another"
+            ),
         )),
-        _ => {
+        None => {
             handles.clear(identity);
             Ok(())
         }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use crate::call::{Access, Call, DriverName, Operation, Secrets, VolumeName};
 use crate::failure::Failure;
 use crate::grants::Grants;
+use crate::journal::Claim;
 use crate::journal::record::{MountRef, VolumeRecord};
 use crate::kernel::device::Device;
 use crate::kernel::images::{ImageDir, ImageFile, LeaseRecord};
@@ -21,8 +22,8 @@ use crate::wire::Bytes;
 
 /// What a decision has to ask about things that belong to nobody in particular.
 pub trait Claims {
-    /// The volume whose record names this image or device identity, if there is one.
-    fn holder(&self, identity: &str) -> Result<Option<String>, Failure>;
+    /// The other volume whose record names this image or device identity, if there is one.
+    fn holder(&self, identity: &str) -> Result<Option<Claim>, Failure>;
     /// The lease of an image, if it has one.
     fn lease(&self, image: &ImageFile) -> Result<Option<LeaseRecord>, Failure>;
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::failure::Failure;
-use crate::journal::Journal;
+use crate::journal::{Claim, Journal};
 use crate::kernel::images::{self, ImageFile, LeaseRecord};
 use crate::session::Claims;
 
@@ -22,10 +22,9 @@ impl Known {
 }
 
 impl Claims for Known {
-    fn holder(&self, identity: &str) -> Result<Option<String>, Failure> {
+    fn holder(&self, identity: &str) -> Result<Option<Claim>, Failure> {
         let Some((journal, key)) = &self.journal else { return Ok(None) };
-        let held = journal.holder(identity, key)?;
-        Ok(held.map(|claim| format!("{} of driver {}", claim.key, claim.driver)))
+        journal.holder(identity, key)
     }
 
     fn lease(&self, image: &ImageFile) -> Result<Option<LeaseRecord>, Failure> {

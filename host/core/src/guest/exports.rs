@@ -138,10 +138,14 @@ fn ended<T>(result: Result<T, Error>, outcome: fn(T) -> Outcome) -> Outcome {
 fn refusal(Error { code, reason, message }: Error) -> Failure {
     let token = |c: u8| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b':' | b'-');
     let fit = (1..=REASON).contains(&reason.len()) && reason.bytes().all(token);
+    let message = match message.trim() {
+        "" => "the component failed and does not say why; tell its vendor".to_owned(),
+        _ => plain(&message, MESSAGE),
+    };
     Failure {
         code: code.into(),
         reason: if fit { reason } else { "component".to_owned() },
-        message: plain(&message, MESSAGE),
+        message,
     }
 }
 
@@ -160,9 +164,11 @@ mod tests {
     #[test]
     fn a_refusal_is_kept_within_its_bounds() {
         let long = "é".repeat(MESSAGE);
+        let silent = "the component failed and does not say why; tell its vendor";
         for (reason, message, kept_reason, kept_message) in [
             ("not-blank", "on it: xfs", "not-blank", "on it: xfs"),
-            ("grant:mounts.block", "", "grant:mounts.block", ""),
+            ("grant:mounts.block", "", "grant:mounts.block", silent),
+            ("not-blank", " \n", "not-blank", silent),
             ("", "a\nb\u{1b}[31m", "component", "a b [31m"),
             ("Not Blank", "m", "component", "m"),
             (&"r".repeat(REASON), "m", &"r".repeat(REASON), "m"),

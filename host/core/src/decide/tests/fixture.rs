@@ -9,6 +9,7 @@ use crate::call::{Access, Call, MountDir, Operation, Secrets, TargetPath, Volume
 use crate::decide::{Handles, Held};
 use crate::failure::Failure;
 use crate::grants::Grants;
+use crate::journal::Claim;
 use crate::journal::record::{FormatRef, MountRef, VERSION, VolumeRecord};
 use crate::kernel::device::Device;
 use crate::kernel::images::{ImageDir, ImageFile, LeaseRecord};
@@ -263,12 +264,9 @@ fn held() -> Handles {
 struct Others;
 
 impl Claims for Others {
-    fn holder(&self, identity: &str) -> Result<Option<String>, Failure> {
-        Ok(match identity {
-            "image:1" => Some("pv-1".to_owned()),
-            "image:of-pv-2" => Some("pv-2".to_owned()),
-            _ => None,
-        })
+    fn holder(&self, identity: &str) -> Result<Option<Claim>, Failure> {
+        let claim = || Claim { driver: "example.com/demo".to_owned(), key: "pv-2".to_owned() };
+        Ok((identity == "image:of-pv-2").then(claim))
     }
 
     fn lease(&self, image: &ImageFile) -> Result<Option<LeaseRecord>, Failure> {
