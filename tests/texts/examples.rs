@@ -15,6 +15,8 @@ use crate::sources::root;
 const DECISIONS: &str = "host/core/tests/decisions.toml";
 /// What the driver replies, a file for each driver.
 const REPLIES: &str = "tests/cases";
+/// What is said to a component that misuses the host, in some files.
+const MISUSE: &str = "tests/hostile/cases";
 /// What `wasmount` says to mistakes.
 const MISTAKES: &str = "host/cli/tests/mistakes.toml";
 
@@ -31,8 +33,9 @@ pub(crate) struct Example {
 /// All examples.
 pub(crate) fn all() -> Vec<Example> {
     let mut all = mistakes();
-    all.extend(decisions());
+    all.extend(decided("example.com/demo", table(DECISIONS)));
     all.extend(replies());
+    all.extend(decided("example.com/misuse", tables(MISUSE)));
     all
 }
 
@@ -44,6 +47,16 @@ struct Table<T> {
 fn table<T: for<'a> Deserialize<'a>>(path: &str) -> Vec<T> {
     let text = fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
     toml::from_str::<Table<T>>(&text).unwrap_or_else(|e| panic!("{path}: {e}")).case
+}
+
+/// The rows of every table in a directory.
+fn tables<T: for<'a> Deserialize<'a>>(directory: &str) -> Vec<T> {
+    let files = fs::read_dir(root().join(directory)).expect("tables");
+    let mut files: Vec<String> = files
+        .map(|file| file.expect("a table").file_name().into_string().expect("UTF-8"))
+        .collect();
+    files.sort();
+    files.iter().flat_map(|file| table(&format!("{directory}/{file}"))).collect()
 }
 
 /// Terminals.
@@ -62,16 +75,19 @@ fn mistakes() -> Vec<Example> {
     table(MISTAKES).into_iter().map(shown).collect()
 }
 
+/// A request of a component or what it does with the host, and how that ends.
+#[derive(Deserialize)]
+struct Decided {
+    #[serde(rename = "in")]
+    operation: Operation,
+    #[serde(default)]
+    says: String,
+}
+
 /// Replies, where the component hands on to kubelet what it was answered.
-fn decisions() -> Vec<Example> {
-    #[derive(Deserialize)]
-    struct Case {
-        #[serde(rename = "in")]
-        operation: Operation,
-        says: String,
-    }
-    let driver = "example.com/demo".parse().expect("a driver");
-    let shown = |Case { operation, says }: Case| {
+fn decided(driver: &str, cases: Vec<Decided>) -> Vec<Example> {
+    let driver = driver.parse().expect("a driver");
+    let shown = |Decided { operation, says }: Decided| {
         let (head, message) = says.split_once(": ")?;
         let failure = match head.split_once(' ') {
             None if head == "fault" => No::Fault(message.to_owned()).into(),
@@ -84,7 +100,7 @@ fn decisions() -> Vec<Example> {
         let document = String::from_utf8(reply.to_json_line()).expect("JSON is UTF-8");
         Some(replied(document.trim_end()))
     };
-    table(DECISIONS).into_iter().filter_map(shown).collect()
+    cases.into_iter().filter_map(shown).collect()
 }
 
 fn replies() -> Vec<Example> {
@@ -92,13 +108,7 @@ fn replies() -> Vec<Example> {
     struct Case {
         stdout: String,
     }
-    let files = fs::read_dir(root().join(REPLIES)).expect("the tables of replies");
-    let mut files: Vec<String> = files
-        .map(|file| file.expect("a table").file_name().into_string().expect("UTF-8"))
-        .collect();
-    files.sort();
-    let tables = files.iter().map(|file| table(&format!("{REPLIES}/{file}")));
-    tables.flatten().map(|Case { stdout }| replied(&stdout)).collect()
+    tables(REPLIES).into_iter().map(|Case { stdout }| replied(&stdout)).collect()
 }
 
 fn replied(document: &str) -> Example {

@@ -56,6 +56,12 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command {
+        name: "hostile",
+        arguments: "[--json]",
+        about: "misuse every host call, and see it refused and the node unchanged (root)",
+        run: |arguments| Proof { name: "hostile", options: &[] }.run(arguments),
+    },
+    Command {
         name: "crash",
         arguments: "[--json]",
         about: "kill the driver at every point of every operation, and see it recover (root)",
