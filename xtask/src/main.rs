@@ -14,6 +14,7 @@ mod cargo;
 mod demo;
 mod dist;
 mod elf;
+mod fuzz;
 mod kubelet;
 mod node;
 mod packages;
@@ -60,6 +61,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--json]",
         about: "misuse every host call, and see it refused and the node unchanged (root)",
         run: |arguments| Proof { name: "hostile", options: &[] }.run(arguments),
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[--minutes N] [--json]",
+        about: "look for inputs that break what reads what nobody has checked",
+        run: fuzz::run,
     },
     Command {
         name: "crash",

@@ -52,7 +52,10 @@ impl Proof {
     }
 
     /// Whether the result is to be JSON, and the environment of the test.
-    fn parse(&self, arguments: &[String]) -> anyhow::Result<(bool, Vec<(String, String)>)> {
+    pub(crate) fn parse(
+        &self,
+        arguments: &[String],
+    ) -> anyhow::Result<(bool, Vec<(String, String)>)> {
         let (mut json, mut variables) = (false, Vec::new());
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -74,7 +77,7 @@ impl Proof {
 }
 
 /// The last line.
-fn verdict(name: &str, figures: Map<String, Value>, json: bool) -> String {
+pub(crate) fn verdict(name: &str, figures: Map<String, Value>, json: bool) -> String {
     if json {
         let mut object = Map::from_iter([
             ("name".to_owned(), Value::from(name)),

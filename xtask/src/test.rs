@@ -1,5 +1,5 @@
 //! `cargo xtask test`: builds what is shipped, the hostile guests, a driver with crash points and one
-//! that is broken out of, then runs every test of the workspace against it.
+//! that is broken out of, then runs every test of the workspace against it, and libFuzzer for a moment.
 //!
 //! Tests find what was built by the variables below and never build anything themselves. With
 //! `--vm`, or under CI, those that need a kernel of their own follow in a virtual machine.
@@ -11,6 +11,7 @@ use anyhow::ensure;
 
 use crate::cargo::Workspace;
 use crate::dist;
+use crate::fuzz;
 use crate::packages::{self, Program};
 use crate::steps::step;
 use crate::vm;
@@ -56,6 +57,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         ensure!(status.success(), "cargo test says so above");
         Ok(())
     })?;
+    // Whoever names tests wants those.
+    if arguments.is_empty() {
+        fuzz::smoke(&workspace)?;
+    }
     if vm { vm::run(&workspace, &crash_driver) } else { Ok(()) }
 }
 
