@@ -12,7 +12,7 @@ pub fn open(name: &str) -> Result<Image> {
 }
 
 /// Creates a sparse image of so many bytes, or opens the one that is there. Needs
-/// `create = true`.
+/// `create = true`. One image a call.
 pub fn create(name: &str, size: u64) -> Result<Image> {
     Ok(Image(raw::create(name, size)?))
 }

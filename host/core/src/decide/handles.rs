@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::No;
 use crate::kernel::device::Device;
-use crate::kernel::images::ImageFile;
+use crate::kernel::images::{ImageFile, ImageName};
 use crate::kernel::mounts::PendingMount;
 use crate::wire::Handle;
 
@@ -50,6 +50,8 @@ pub struct Handles {
     requests: u32,
     /// How many tmpfs files were granted in this call.
     pub(super) files: u64,
+    /// The image that was granted to be created.
+    pub(super) created: Option<ImageName>,
     /// Whether a mount was granted to be put on the target.
     pub(super) attached: bool,
     /// Identities that no other volume claims.

@@ -24,7 +24,7 @@ pub(super) fn open(session: &Session, handles: &Handles, name: &str) -> Result<A
 
 pub(super) fn create(
     session: &Session,
-    handles: &Handles,
+    handles: &mut Handles,
     name: &str,
     size: u64,
 ) -> Result<Act, No> {
@@ -36,6 +36,15 @@ pub(super) fn create(
         return Err(not_granted("images.create", "to create an image", advice));
     }
     granted_size(granted, "to create an image", size)?;
+    // Only one is taken back if the call fails.
+    if let Some(other) = handles.created.as_ref().filter(|created| **created != name) {
+        let other = other.as_str();
+        let message = format!(
+            "the component has created the image `{other}` and wants another; a volume has one"
+        );
+        return Err(precondition("created-already", message));
+    }
+    handles.created = Some(name.clone());
     Ok(Act::ImageCreate(grant(ImageCreate { dir: directory(session)?, name, size })))
 }
 

@@ -256,6 +256,22 @@ fn what_a_component_holds_and_asks_is_bounded() {
 }
 
 #[test]
+fn a_call_creates_one_image() {
+    let (session, mut handles) = Scene::new(Operation::Attach, fixture::EVERYTHING).set();
+    let mut create = |name: &str| {
+        let request = Request::ImagesCreate { name: name.to_owned(), size: 4096 };
+        said(&decide(&session, &mut handles, request))
+    };
+    assert_eq!(create("a.img"), "image-create");
+    assert_eq!(create("a.img"), "image-create");
+    assert_eq!(
+        create("b.img"),
+        "failed-precondition created-already: the component has created the image `a.img` and \
+         wants another; a volume has one"
+    );
+}
+
+#[test]
 fn the_host_takes_down_what_is_recorded_and_nothing_else() {
     let scene = |operation, with: &[&str]| {
         let mut scene = Scene::new(operation, "version = 1");
