@@ -88,6 +88,8 @@ impl Volume {
             call(own, &["detach", &name, "node-1"]),
             call(others, &["unmountdevice", &other_device]),
             call(others, &["detach", &rival, "node-1"]),
+            // A stray call may have given it to another node.
+            call(own, &["detach", &name, "node-2"]),
         ];
         let mut life = up.clone();
         life.extend([
