@@ -6,6 +6,7 @@
 
 mod budget;
 mod crowd;
+mod layers;
 mod programs;
 mod samples;
 mod subjects;
@@ -40,12 +41,15 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     packages::ensure(packages::OTHER_TOOLS, "the bench")?;
     packages::ensure(TOOLS, "the bench")?;
     let workspace = Workspace::discover()?;
+    // First, since the shipped driver is then what is left where cargo puts both.
+    let walls_driver = dist::build_breakout_driver(&workspace)?;
     dist::build(&workspace)?;
     let nodes = step("installing loop-image and secret-files on nodes of their own", || {
         let plain = Node::install(&workspace, "bench")?;
         let secrets = plain.add(&workspace, "example.com/secret-files")?;
         let crowded = Node::install(&workspace, "bench-1000")?;
-        anyhow::Ok(Nodes { plain, secrets, crowded })
+        let walled = Node::install_with(&workspace, "bench-wall", &walls_driver)?;
+        anyhow::Ok(Nodes { plain, secrets, crowded, walled })
     })?;
     step("giving one of them a thousand volumes", || crowd::gather(&nodes.crowded))?;
     let programs =
@@ -53,7 +57,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let measured = step("measuring", || subjects::measure(&nodes, &programs))?;
     crowd::scatter(&nodes.crowded)?;
     nodes.crowded.check_clean(&["pv-bench.img"])?;
-    for node in [nodes.plain, nodes.crowded] {
+    nodes.walled.check_clean(&["pv-bench.img"])?;
+    for node in [nodes.plain, nodes.crowded, nodes.walled] {
         node.uninstall()?;
     }
     let report = budget::Report::new(measured);

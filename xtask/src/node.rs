@@ -39,6 +39,15 @@ pub(crate) struct Node {
 impl Node {
     /// Makes the directories and installs what `cargo xtask dist` has left.
     pub(crate) fn install(workspace: &Workspace, purpose: &str) -> anyhow::Result<Node> {
+        Self::install_with(workspace, purpose, &workspace.dist().join("wasmount-driver"))
+    }
+
+    /// The same with another driver program.
+    pub(crate) fn install_with(
+        workspace: &Workspace,
+        purpose: &str,
+        program: &Path,
+    ) -> anyhow::Result<Node> {
         let before = contents_of_default_places()?;
         let scratch = Scratch::new(purpose)?;
         let root = scratch.path();
@@ -48,7 +57,7 @@ impl Node {
             made.with_context(|| format!("cannot make {name}"))?;
         }
         let wasmount = workspace.dist().join("wasmount");
-        let kubelet = add(workspace, root, &wasmount, DRIVER)?;
+        let kubelet = add(workspace, root, &wasmount, DRIVER, program)?;
         Ok(Node { kubelet, scratch, wasmount, before })
     }
 
@@ -58,7 +67,8 @@ impl Node {
         workspace: &Workspace,
         driver: &'static str,
     ) -> anyhow::Result<Kubelet> {
-        add(workspace, self.path(), &self.wasmount, driver)
+        let program = workspace.dist().join("wasmount-driver");
+        add(workspace, self.path(), &self.wasmount, driver, &program)
     }
 
     /// What the audit log of a driver tells, for people.
@@ -128,6 +138,7 @@ fn add(
     root: &Path,
     wasmount: &Path,
     driver: &'static str,
+    program: &Path,
 ) -> anyhow::Result<Kubelet> {
     let (_, name) = driver.split_once('/').context("a driver without a vendor")?;
     let grants = root.join(format!("{name}.grants.toml"));
@@ -135,6 +146,7 @@ fn add(
     let mut install = Command::new(wasmount);
     install.arg("install").arg(workspace.dist().join(format!("plugins/{name}.wasm")));
     install.args(["--driver", driver, "--node-name", NODE]).arg("--grants").arg(&grants);
+    install.arg("--driver-binary").arg(program);
     for (option, directory) in [
         ("--plugin-dir", "plugins"),
         ("--kubelet-root", "kubelet"),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::layers;
 use super::samples::Samples;
 use super::subjects::Measured;
 use crate::dist;
@@ -59,6 +60,14 @@ pub(super) struct Report {
     ok: bool,
     subjects: Vec<Subject>,
     budget: Vec<Check>,
+    /// How much longer `isattached` takes with layers of the wall than without.
+    layers: Vec<Layers>,
+}
+
+#[derive(Serialize)]
+struct Layers {
+    name: &'static str,
+    microseconds: f64,
 }
 
 #[derive(Serialize)]
@@ -95,7 +104,12 @@ impl Report {
         budget.push(Check::of_bytes("driver size", driver_size, dist::DRIVER_SIZE_LIMIT));
         budget.push(Check::of_bytes("driver resident", driver_resident, RESIDENT_LIMIT));
         let ok = budget.iter().all(|check| check.ok);
-        Report { v: 1, ok, subjects: subjects.collect(), budget }
+        let whole = samples.median(layers::WHOLE);
+        let layers = layers::LEFT_OFF.iter().map(|(name, _)| {
+            let microseconds = rounded(whole - samples.median(name)) * 1e3;
+            Layers { name: name.trim_start_matches("without-"), microseconds }
+        });
+        Report { v: 1, ok, subjects: subjects.collect(), budget, layers: layers.collect() }
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -118,6 +132,10 @@ impl Report {
             let verdict = if *ok { "pass" } else { "OVER" };
             let (measured, limit) = (format!("{measured:.2} {unit}"), format!("{limit:.2} {unit}"));
             let _ = writeln!(table, "{name:<36} {measured:>11} {limit:>11}  {verdict}");
+        }
+        let _ = writeln!(table, "\n{:<36} {:>11}", "layers of the wall", "cost");
+        for Layers { name, microseconds } in &self.layers {
+            let _ = writeln!(table, "{name:<36} {:>11}", format!("{microseconds:.0} µs"));
         }
         table.push('\n');
         table

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use rustix::mount::UnmountFlags;
 
+use super::layers;
 use super::programs::Programs;
 use super::samples::Samples;
 use crate::cargo;
@@ -49,6 +50,8 @@ pub(super) struct Nodes {
     pub(super) secrets: Kubelet,
     /// With a thousand volumes, see [`crowd`](super::crowd).
     pub(super) crowded: Node,
+    /// With a driver that can leave off layers of its wall, see [`layers`].
+    pub(super) walled: Node,
 }
 
 /// Measures on the nodes, which are as they were afterwards.
@@ -71,6 +74,8 @@ pub(super) fn measure(nodes: &Nodes, programs: &Programs) -> anyhow::Result<Meas
             }
         }
     }
+    let samples = &mut run.samples;
+    layers::measure(&nodes.walled, samples, ROUNDS)?;
     let driver_resident = run.resident()?;
     let driver_size = fs::metadata(&nodes.plain.kubelet.executable)?.len();
     Ok(Measured { samples: run.finish()?, driver_size, driver_resident })

@@ -27,6 +27,7 @@ pub struct Plan {
     /// The layers of the wall that are left off.
     pub without: Vec<Layer>,
     /// What the attempts are made on.
+    #[serde(default)]
     pub scene: Scene,
 }
 
@@ -117,9 +118,9 @@ pub fn stands(layer: Layer) -> bool {
     stands
 }
 
-/// Does what the plan says; none if there is none.
+/// Does what the plan says; none if there is nothing to be done in the component's place.
 pub fn instead_of_the_component(channel: &Channel) -> Option<Outcome> {
-    let Plan { tries, scene, .. } = PLAN.get()?;
+    let Plan { tries, scene, .. } = PLAN.get().filter(|plan| !plan.tries.is_empty())?;
     let scene = Scene { channel: channel.as_fd().as_raw_fd(), ..scene.clone() };
     for name in tries {
         if let Some(talk) = super::TALKS.iter().find(|talk| talk.name == name) {
