@@ -11,6 +11,7 @@
 //! `engine`: everything else builds and is tested without.
 
 pub mod audit;
+mod bpf;
 pub mod breakout;
 #[cfg(feature = "engine")]
 mod broker;

@@ -4,9 +4,12 @@
 //! randomness, and messages to the broker on the one socket there is. All other calls fail with
 //! EPERM instead of ending the process, so that what a C library only tries is not fatal.
 
-use libc::{c_long, sock_filter, sock_fprog};
+use libc::{c_long, sock_filter};
 
 use super::confine::put_up;
+use crate::bpf::{
+    self, ALLOW, ARCHITECTURE, ARCHITECTURE_AT, NUMBER_AT, jump, load, load_argument,
+};
 use crate::failure::Failure;
 use crate::wall::Layer;
 
@@ -79,17 +82,7 @@ enum Is {
     Within(u32),
 }
 
-/// `AUDIT_ARCH_…` of `linux/audit.h`: the ELF machine, 64 bits, little endian.
-const ARCHITECTURE: u32 = 0xC000_0000
-    | if cfg!(target_arch = "x86_64") { libc::EM_X86_64 as u32 } else { libc::EM_AARCH64 as u32 };
-
-/// Offsets in `struct seccomp_data` (seccomp(2)).
-const NUMBER_AT: u32 = 0;
-const ARCHITECTURE_AT: u32 = 4;
-const ARGUMENTS_AT: u32 = 16;
-
-const REFUSE: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32);
-const ALLOW: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ALLOW);
+const REFUSE: sock_filter = bpf::refuse(libc::EPERM);
 
 /// Where the checks begin: after the architecture, a jump for each call, and two verdicts.
 const CHECKS_AT: usize = 4 + ALLOWED.len() + CHECKED.len() + 2;
@@ -143,7 +136,7 @@ const fn length_of(checks: &[Check]) -> usize {
 const fn put(checks: &[Check], mut at: usize, program: &mut [sock_filter; LENGTH]) -> usize {
     let mut check = 0;
     while check < checks.len() {
-        program[at] = load(ARGUMENTS_AT + 8 * checks[check].argument);
+        program[at] = load_argument(checks[check].argument);
         at += 1;
         match checks[check].is {
             Is::OneOf(values) => {
@@ -167,62 +160,15 @@ const fn put(checks: &[Check], mut at: usize, program: &mut [sock_filter; LENGTH
 
 /// Installs the filter for the rest of the process's life. Needs no_new_privs.
 pub(super) fn install() -> Result<(), Failure> {
-    put_up(Layer::Seccomp, "restrict its system calls", restrict)
-}
-
-fn restrict() -> nix::Result<()> {
-    let mut program = PROGRAM;
-    let program = sock_fprog { len: LENGTH as u16, filter: program.as_mut_ptr() };
-    #[expect(unsafe_code, reason = "rustix and nix cannot install a filter")]
-    // SAFETY: PR_SET_SECCOMP reads `len` instructions at `filter`, which both outlive the call
-    // (prctl(2)); the kernel copies and checks them.
-    let result =
-        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    nix::errno::Errno::result(result).map(drop)
-}
-
-const fn load(at: u32) -> sock_filter {
-    op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at)
-}
-
-const fn op(code: u32, k: u32) -> sock_filter {
-    sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
-
-const fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code: (libc::BPF_JMP | test | libc::BPF_K) as u16, jt, jf, k }
+    put_up(Layer::Seccomp, "restrict its system calls", || bpf::install(PROGRAM))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the program says to a call, by the rules of classic BPF.
     fn verdict(architecture: u32, number: c_long, arguments: [u32; 6]) -> u32 {
-        let mut accumulator = 0;
-        let mut at = 0;
-        loop {
-            let sock_filter { code, jt, jf, k } = PROGRAM[at];
-            at += 1;
-            let taken = match u32::from(code) {
-                code if code == libc::BPF_RET => return k,
-                code if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS => {
-                    accumulator = match k {
-                        NUMBER_AT => number as u32,
-                        ARCHITECTURE_AT => architecture,
-                        k => {
-                            assert_eq!((k - ARGUMENTS_AT) % 8, 0, "loads at {k}");
-                            arguments[(k - ARGUMENTS_AT) as usize / 8]
-                        }
-                    };
-                    continue;
-                }
-                code if code == libc::BPF_JMP | libc::BPF_JEQ => accumulator == k,
-                code if code == libc::BPF_JMP | libc::BPF_JSET => accumulator & k != 0,
-                code => panic!("code {code:#x}"),
-            };
-            at += usize::from(if taken { jt } else { jf });
-        }
+        bpf::answer(&PROGRAM, architecture, number, arguments)
     }
 
     const REFUSED: u32 = REFUSE.k;

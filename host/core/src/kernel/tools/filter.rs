@@ -5,8 +5,12 @@
 //! refused looks as if the kernel did not have it. So does every call that is newer than the oldest
 //! kernel, whatever it may be: no tool can need one. Which files it can open is [`super::files`]'s.
 
-use libc::{c_long, sock_filter, sock_fprog};
+use libc::{c_long, sock_filter};
 use rustix::io::Errno;
+
+use crate::bpf::{
+    self, ALLOW, ARCHITECTURE, ARCHITECTURE_AT, NUMBER_AT, jump, load, load_argument,
+};
 
 /// Calls that are not there.
 const REFUSED: &[c_long] = &[
@@ -121,17 +125,7 @@ const LIMITS: c_long = libc::SYS_prlimit64;
 /// The newest call of Linux 5.11 (the oldest kernel is 5.12, whose only new one is for mounts).
 const NEWEST: c_long = libc::SYS_epoll_pwait2;
 
-/// `AUDIT_ARCH_…` of `linux/audit.h`: the ELF machine, 64 bits, little endian.
-const ARCHITECTURE: u32 = 0xC000_0000
-    | if cfg!(target_arch = "x86_64") { libc::EM_X86_64 as u32 } else { libc::EM_AARCH64 as u32 };
-
-/// Offsets in `struct seccomp_data` (seccomp(2)): of the lower half of an argument.
-const NUMBER_AT: u32 = 0;
-const ARCHITECTURE_AT: u32 = 4;
-const FIRST_ARGUMENT_AT: u32 = 16;
-
-const ALLOW: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ALLOW);
-const REFUSE: sock_filter = op(libc::BPF_RET, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+const REFUSE: sock_filter = bpf::refuse(libc::ENOSYS);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Verdict {
@@ -223,7 +217,7 @@ const fn search(program: &mut [sock_filter; LENGTH], at: usize, low: usize, high
         Verdict::IfThread => jump(libc::BPF_JSET, libc::CLONE_THREAD as u32, 0, 1),
         Verdict::IfItself => jump(libc::BPF_JEQ, 0, 0, 1),
     };
-    program[at] = load(FIRST_ARGUMENT_AT);
+    program[at] = load_argument(0);
     program[at + 1] = test;
     program[at + 2] = ALLOW;
     at + 4
@@ -232,57 +226,15 @@ const fn search(program: &mut [sock_filter; LENGTH], at: usize, low: usize, high
 /// Installs the filter for the rest of the process's life and for what it executes. Needs
 /// no_new_privs.
 pub(super) fn install() -> Result<(), Errno> {
-    let mut program = PROGRAM;
-    let program = sock_fprog { len: LENGTH as u16, filter: program.as_mut_ptr() };
-    #[expect(unsafe_code, reason = "rustix and nix cannot install a filter")]
-    // SAFETY: PR_SET_SECCOMP reads `len` instructions at `filter`, which both outlive the call
-    // (prctl(2)); the kernel copies and checks them.
-    let result =
-        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    if result == 0 { Ok(()) } else { Err(super::spawn::last_error()) }
-}
-
-const fn load(at: u32) -> sock_filter {
-    op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at)
-}
-
-const fn op(code: u32, k: u32) -> sock_filter {
-    sock_filter { code: code as u16, jt: 0, jf: 0, k }
-}
-
-const fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code: (libc::BPF_JMP | test | libc::BPF_K) as u16, jt, jf, k }
+    bpf::install(PROGRAM)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the program says to a call, by the rules of classic BPF.
     fn answer(architecture: u32, number: c_long, first: u32) -> u32 {
-        let mut accumulator = 0;
-        let mut at = 0;
-        loop {
-            let sock_filter { code, jt, jf, k } = PROGRAM[at];
-            at += 1;
-            let taken = match u32::from(code) {
-                code if code == libc::BPF_RET => return k,
-                code if code == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS => {
-                    accumulator = match k {
-                        NUMBER_AT => number as u32,
-                        ARCHITECTURE_AT => architecture,
-                        FIRST_ARGUMENT_AT => first,
-                        _ => panic!("loads at {k}"),
-                    };
-                    continue;
-                }
-                code if code == libc::BPF_JMP | libc::BPF_JEQ => accumulator == k,
-                code if code == libc::BPF_JMP | libc::BPF_JGE => accumulator >= k,
-                code if code == libc::BPF_JMP | libc::BPF_JSET => accumulator & k != 0,
-                code => panic!("code {code:#x}"),
-            };
-            at += usize::from(if taken { jt } else { jf });
-        }
+        bpf::answer(&PROGRAM, architecture, number, [first, 0, 0, 0, 0, 0])
     }
 
     #[test]
