@@ -35,6 +35,18 @@ const REFUSED: &[c_long] = &[
     libc::SYS_fspick,
     libc::SYS_unshare,
     libc::SYS_setns,
+    // What is known of a file without its being open, which Landlock does not keep from it.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
     // Other processes. They are root's, as it is, so that it could signal them without any capability.
     libc::SYS_kill,
     libc::SYS_tkill,
@@ -105,6 +117,12 @@ const REFUSED: &[c_long] = &[
 /// Those that only this architecture has.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_HERE: &[c_long] = &[
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
     libc::SYS_fork,
     libc::SYS_vfork,
     libc::SYS_mknod,

@@ -8,11 +8,12 @@ use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
 
 use nix::sys::signal::{Signal, kill};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -155,9 +156,19 @@ fn a_tool_that_is_taken_over_gets_nowhere() {
             let (_, answer) = ended.words.split_once(&format!("{what}: ")).expect(what);
             answer.split("; ").next().unwrap().to_owned()
         };
-        for what in
-            ["tcp", "unix", "mount", "unmount", "namespaces", "signal", "own signal", "process"]
-        {
+        for what in [
+            "tcp",
+            "unix",
+            "mount",
+            "unmount",
+            "namespaces",
+            "signal",
+            "own signal",
+            "process",
+            "mode",
+            "owner",
+            "times",
+        ] {
             let answer = tried(what);
             assert!(answer.contains("38") || answer.contains("ENOSYS"), "{what}: {answer}");
         }
@@ -173,6 +184,11 @@ fn a_tool_that_is_taken_over_gets_nowhere() {
     assert_eq!(fs::read_to_string(&record).unwrap(), "{}");
     assert!(process.0.try_wait().unwrap().is_none(), "it was ended");
 }
+
+const TIMES: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: 0, tv_nsec: 0 },
+    last_modification: Timespec { tv_sec: 0, tv_nsec: 0 },
+};
 
 /// A process that is no tool, and that does not outlive the test.
 struct Other(Child);
@@ -200,6 +216,9 @@ fn tool_that_tries_everything() {
     said("signal", kill(pid, Signal::SIGKILL));
     said("own signal", kill(Pid::this(), Signal::SIGKILL));
     said("process", Command::new("/bin/true").status());
+    said("mode", fs::set_permissions(record, fs::Permissions::from_mode(0o666)));
+    said("owner", std::os::unix::fs::lchown(record, Some(1), None));
+    said("times", utimensat(CWD, record, &TIMES, AtFlags::empty()));
     said("disk", fs::File::open(disk));
     said("read", fs::read(record));
     said("write", fs::File::options().write(true).open(record));
