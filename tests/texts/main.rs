@@ -8,6 +8,7 @@
 //! in wasmount itself by `expect` and its like.
 
 mod collect;
+mod documents;
 mod examples;
 mod reasons;
 mod sources;
