@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo | test | bench | dist`.
+//! The project's own commands: `cargo xtask demo`, `test`, `bench` and the others of [`COMMANDS`].
 //!
 //! Only the table of commands is here; each command is a module. This program builds without the
 //! WebAssembly engine, and it is a developer's tool: nothing of it reaches a node.

@@ -2,7 +2,8 @@
 //! of devices. Nothing else can be read, and nothing else be written to, though the tool is root's.
 //!
 //! It is Landlock that sees to it, which since Linux 5.13 a kernel may have; where it does not,
-//! tools run without. Metadata is not kept from them, and what is open stays so.
+//! tools run without. Metadata is not kept from them here: to read it is harmless, and to change it is
+//! [`super::filter`]'s to refuse. What is open stays so.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::path::Path;
