@@ -15,7 +15,9 @@ use k8s_openapi::api::core::v1::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
-use wasmount_tests::cluster::{Image, Manifest, NODE, arguments, binds, options, options_of_pod};
+use wasmount_tests::cluster::{
+    Image, Manifest, NODE, arguments, binds, capabilities, options, options_of_pod,
+};
 use wasmount_tests::{Answer, UID, answer, host, is_mount_point, owner, program, root, until};
 
 const CONTAINERFILE: &str = "Containerfile";
@@ -124,7 +126,9 @@ impl Cluster {
         if !instead.is_empty() {
             arguments = instead.iter().map(|text| (*text).to_owned()).collect();
         }
-        let child = host::start(&self.image.entry_point, &arguments, &binds(&self.pod, container));
+        let binds = binds(&self.pod, container);
+        let keeps = capabilities(container);
+        let child = host::start(&self.image.entry_point, &arguments, &binds, keeps);
         let ended = child.wait_with_output().expect("it ends");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         let (stdout, stderr) = (text(ended.stdout), text(ended.stderr));
@@ -210,8 +214,12 @@ impl Cluster {
     /// What the container that stays tells of all that, as its log.
     fn tells(&self) -> String {
         let [log] = &self.pod.containers[..] else { panic!("one container stays") };
-        let mut child =
-            host::start(&self.image.entry_point, &arguments(log), &binds(&self.pod, log));
+        let mut child = host::start(
+            &self.image.entry_point,
+            &arguments(log),
+            &binds(&self.pod, log),
+            capabilities(log),
+        );
         let mut stdout = child.stdout.take().expect("a pipe");
         let (mut told, mut buffer) = (Vec::new(), [0; 4096]);
         let wanted = ["loop-image", "secret-files"];

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{
     Container, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Secret,
     ServiceAccount,
 };
+use rustix::thread::CapabilitySet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -115,6 +116,16 @@ pub fn binds(pod: &PodSpec, container: &Container) -> Vec<Bind> {
         }
     });
     mounts.collect()
+}
+
+/// What a container has of root's capabilities: none that it does not name.
+pub fn capabilities(container: &Container) -> CapabilitySet {
+    let context = container.security_context.as_ref().expect("a security context");
+    assert_eq!(context.allow_privilege_escalation, Some(false), "{}", container.name);
+    let named = context.capabilities.as_ref().expect("capabilities");
+    assert_eq!(named.drop.as_deref(), Some(&["ALL".to_owned()][..]), "{}", container.name);
+    let by_name = |name: &String| CapabilitySet::from_name(name).expect("one of capabilities(7)");
+    named.add.iter().flatten().map(by_name).collect()
 }
 
 /// A container's arguments, as kubelet fills them in.

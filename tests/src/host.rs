@@ -3,7 +3,7 @@
 //!
 //! Both are threads with a mount namespace and a root directory of their own, and the programs that
 //! these start. Of what else isolates a container there is only what a program can fail of: it has no
-//! capabilities and gains none.
+//! capabilities but those that it is given, and gains none.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -64,9 +64,14 @@ pub fn on_a_host(image: impl FnOnce(&Path) + Send, work: impl FnOnce() + Send) {
     });
 }
 
-/// Starts the entry point of a container's image, without capabilities and with its root read-only.
-/// Only for what runs on a host, see [`on_a_host`].
-pub fn start(program: &str, arguments: &[String], binds: &[Bind]) -> Child {
+/// Starts the entry point of a container's image, with these capabilities of root's and with its root
+/// read-only. Only for what runs on a host, see [`on_a_host`].
+pub fn start(
+    program: &str,
+    arguments: &[String],
+    binds: &[Bind],
+    capabilities: CapabilitySet,
+) -> Child {
     let live = || {
         enter_namespace();
         let root = Path::new(IMAGE);
@@ -87,7 +92,7 @@ pub fn start(program: &str, arguments: &[String], binds: &[Bind]) -> Child {
         }
         mount_remount(root, MountFlags::BIND | MountFlags::RDONLY, "").expect("read-only");
         change_root(root);
-        give_up_capabilities();
+        keep_capabilities(capabilities);
         let mut command = Command::new(program);
         command.args(arguments).env_clear().stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -121,9 +126,9 @@ fn change_root(root: &Path) {
     rustix::process::chdir("/").expect("there is a root");
 }
 
-/// What this thread starts from now on has none, and never will.
-fn give_up_capabilities() {
-    for capability in CapabilitySet::all().iter() {
+/// What this thread starts from now on has no others, and never will.
+fn keep_capabilities(kept: CapabilitySet) {
+    for capability in CapabilitySet::all().difference(kept).iter() {
         // The kernel may know fewer.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
