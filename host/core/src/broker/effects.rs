@@ -70,8 +70,11 @@ impl Effects {
 impl Work<'_> {
     /// Makes a successful call take effect, or takes back what it did.
     pub(super) fn commit(mut self, outcome: Result<Reply, Failure>) -> Result<Reply, Failure> {
-        let now = || self.ledger.as_ref().and_then(|ledger| ledger.record.clone());
-        let before = self.effects.before.take().or_else(now);
+        let now = self.ledger.as_ref().and_then(|ledger| ledger.record.clone());
+        let before = match (self.effects.before.take(), now) {
+            (Some(before), Some(now)) => Some(now.taken_back(before)),
+            (before, now) => before.or(now),
+        };
         match outcome.and_then(|reply| self.take_effect().map(|()| reply)) {
             Ok(reply) => Ok(reply),
             Err(failure) => {

@@ -163,6 +163,12 @@ impl VolumeRecord {
         }
     }
 
+    /// An earlier record instead of this one, to take back what was noted since and did not come true.
+    /// A format that began since has begun: what it has written is there.
+    pub fn taken_back(&self, earlier: Self) -> Self {
+        Self { formatting: self.formatting.clone(), ..earlier }
+    }
+
     /// The recorded mount on a directory, by its path beneath the kubelet root.
     pub fn mount_at(&self, beneath_root: &Path) -> Option<&MountRef> {
         self.staged.iter().chain(&self.published).find(|mount| mount.beneath_root == beneath_root)
@@ -243,4 +249,34 @@ pub struct FormatRef {
     /// The lease under which the device's image was held. Once that is gone, somebody else may
     /// have used the image.
     pub lease: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_is_the_mount_and_not_a_format_that_began() {
+        let earlier = VolumeRecord::empty("pv-1", "boot".to_owned());
+        let mount = MountRef {
+            beneath_root: "mounts/pv-1".into(),
+            asked: Access::ReadWrite,
+            access: Access::ReadWrite,
+            fs_type: "ext4".to_owned(),
+            device: (7, 0),
+        };
+        let format = FormatRef {
+            identity: "disk-2".to_owned(),
+            fs_type: "ext4".to_owned(),
+            uuid: "0".to_owned(),
+            lease: None,
+        };
+        let noted = VolumeRecord {
+            staged: Some(mount),
+            formatting: Some(format.clone()),
+            ..earlier.clone()
+        };
+        let left = VolumeRecord { formatting: Some(format), ..earlier.clone() };
+        assert_eq!(noted.taken_back(earlier), left);
+    }
 }
