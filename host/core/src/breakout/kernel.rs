@@ -81,7 +81,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         // As many as there may be: none.
         (0..2000).map(|_| syscall!(SYS_dup, s.channel)).reduce(Result::or).expect("not empty")
     }),
-    any("wait for a lock", |_| syscall!(SYS_futex, [0_u32].as_ptr(), 1, 1, 0, 0, 0)),
+    any("wake who waits for a lock", |_| syscall!(SYS_futex, [0_u32].as_ptr(), 1, 1, 0, 0, 0)),
     #[cfg(target_arch = "x86_64")]
     any("have all ports of the machine", |_| syscall!(SYS_iopl, 3)),
     #[cfg(target_arch = "x86_64")]

@@ -105,13 +105,15 @@ fn drop_privileges() -> Result<(), Failure> {
     let _ = rustix::thread::clear_ambient_capability_set();
     // Without root there is no other user to become, but there may be capabilities to lose.
     if nix::unistd::geteuid().is_root() {
-        put_up(Layer::User, PRIVILEGES, become_nobody)?;
+        put_up(Layer::User, NOBODY, become_nobody)?;
     }
     put_up(Layer::Capabilities, PRIVILEGES, drop_capabilities)?;
     put_up(Layer::NoNewPrivileges, PRIVILEGES, || rustix::thread::set_no_new_privs(true))
 }
 
 const PRIVILEGES: &str = "give up its privileges";
+/// Who made a container for it has to be told what root lacks there.
+const NOBODY: &str = "become nobody, for which root needs CAP_SETUID and CAP_SETGID";
 
 fn drop_capabilities() -> nix::Result<()> {
     let none = CapabilitySet::empty();
