@@ -3,10 +3,9 @@
 //! It looks and repairs nothing: each remedy is the operator's decision. What it looks for is what
 //! would make a call fail or lose data later, found while nobody waits for a volume.
 
-mod finding;
-mod installation;
-mod node;
-mod places;
+pub(crate) mod installation;
+pub(crate) mod node;
+pub(crate) mod places;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -16,11 +15,11 @@ use wasmount_core::grants::Grants;
 use wasmount_core::journal::record::Mistake;
 
 use crate::arguments;
+use crate::finding::{Finding, Findings, Severity};
 use crate::layout::PluginDir;
 use crate::leftovers::Leftovers;
 use crate::output::Output;
 use crate::{installed, usage};
-use finding::{Finding, Findings, Severity};
 
 /// The JSON document.
 #[derive(Serialize)]
@@ -82,7 +81,7 @@ fn examine(plugins: &PluginDir, driver: &DriverName, found: &mut Findings) {
         Ok(version) => directory.version(&version),
         Err(error) => {
             let remedy = "install the driver again with `wasmount install`";
-            return found.error(format!("{error:#}"), UNCALLABLE, remedy);
+            return found.error("driver-unusable", format!("{error:#}"), UNCALLABLE, remedy);
         }
     };
     installation::examine(&version, found);
@@ -98,6 +97,7 @@ fn examine(plugins: &PluginDir, driver: &DriverName, found: &mut Findings) {
     match Leftovers::find(&bundle.receipt, &grants) {
         Ok(leftovers) => examine_leftovers(driver, &leftovers, busy, found),
         Err(error) => found.error(
+            "leftovers-unknown",
             format!("it cannot be seen what is left of volumes: {error:#}"),
             "what an interrupted call has left is not known",
             "find out why, and run `wasmount doctor` again",
@@ -112,6 +112,7 @@ fn examine_leftovers(driver: &DriverName, left: &Leftovers, busy: bool, found: &
             None => (format!("{error:#}"), "find out why, and leave the record where it is"),
         };
         found.error(
+            "record-unreadable",
             format!("the record {} cannot be read: {what}", path.display()),
             "every call for its volume fails, and nobody knows what the volume has on this node",
             remedy,
@@ -122,6 +123,7 @@ fn examine_leftovers(driver: &DriverName, left: &Leftovers, busy: bool, found: &
         let name = &volume.volume;
         for missing in &volume.missing {
             found.warning(
+                "record-stale",
                 format!("volume {name} is on record as {}{running}", missing.describe()),
                 "a call was interrupted; the volume counts as in use until it is settled",
                 format!(
@@ -133,6 +135,7 @@ fn examine_leftovers(driver: &DriverName, left: &Leftovers, busy: bool, found: &
     }
     for path in &left.mounts {
         found.warning(
+            "mount-unrecorded",
             format!("{} is mounted, and on no record{running}", path.display()),
             "nobody but kubelet knows of it: a volume's record was removed, or somebody else \
              mounted it",
@@ -145,6 +148,7 @@ fn examine_leftovers(driver: &DriverName, left: &Leftovers, busy: bool, found: &
     }
     for device in &left.loops {
         found.warning(
+            "loop-unrecorded",
             format!(
                 "{} is attached to {}, and on no record{running}",
                 device.node.display(),

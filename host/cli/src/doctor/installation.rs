@@ -10,22 +10,22 @@ use wasmount_core::grants::Grants;
 use wasmount_core::guest::{engine, landlock};
 use wasmount_core::kernel::requirements;
 
-use super::finding::Findings;
 use crate::accept;
+use crate::finding::Findings;
 use crate::installed;
 use crate::layout::{DRIVER, VERSION_FILES};
 
 const REINSTALL: &str = "install the driver again with `wasmount install`";
 
 /// The files of the version in use.
-pub(super) fn examine(version: &Path, found: &mut Findings) {
+pub(crate) fn examine(version: &Path, found: &mut Findings) {
     let before = found.all.len();
     examine_permissions(version, found);
     let receipt = match fs::read(version.join(RECEIPT)).map(|bytes| Receipt::parse(&bytes)) {
         Ok(Ok(receipt)) => receipt,
         Ok(Err(mistake)) => {
             let what = format!("{} cannot be used: {mistake}", version.join(RECEIPT).display());
-            return found.error(what, "every call fails", REINSTALL);
+            return found.error("receipt-unusable", what, "every call fails", REINSTALL);
         }
         // Told already.
         Err(_) => return,
@@ -36,6 +36,7 @@ pub(super) fn examine(version: &Path, found: &mut Findings) {
         && let Err(error) = Grants::parse(&bundle.grants_text)
     {
         found.error(
+            "grants-unusable",
             format!("{}: {error}", version.join(GRANTS).display()),
             "every call fails",
             "correct the file and give it with `wasmount grants apply`, or install again",
@@ -47,6 +48,7 @@ pub(super) fn examine(version: &Path, found: &mut Findings) {
             .and_then(|()| accept::try_init(&version.join(DRIVER)))
     {
         found.error(
+            "driver-unusable",
             format!("{error:#}"),
             "the driver answers every call with a Failure",
             REINSTALL,
@@ -60,18 +62,25 @@ fn examine_permissions(version: &Path, found: &mut Findings) {
     for path in paths.chain(VERSION_FILES.map(|name| version.join(name))) {
         let shown = path.display();
         let Ok(metadata) = fs::symlink_metadata(&path) else {
-            found.error(format!("{shown} is missing"), "every call fails", REINSTALL);
+            found.error(
+                "file-missing",
+                format!("{shown} is missing"),
+                "every call fails",
+                REINSTALL,
+            );
             continue;
         };
         let mode = metadata.mode() & 0o7777;
         if metadata.uid() != 0 {
             found.error(
+                "file-owner",
                 format!("{shown} belongs to user {} and not to root", metadata.uid()),
                 "the driver believes no file that is another's, and every call fails",
                 REINSTALL,
             );
         } else if mode & 0o022 != 0 {
             found.error(
+                "file-writable",
                 format!("{shown} can be written to by others than its owner (mode {mode:o})"),
                 "whoever can may have changed it; the driver does not believe it, and every call \
                  fails",
@@ -81,12 +90,14 @@ fn examine_permissions(version: &Path, found: &mut Findings) {
         let executable = path.ends_with(DRIVER) || metadata.is_dir();
         if executable && mode & 0o111 == 0 {
             found.error(
+                "file-mode",
                 format!("{shown} is not executable (mode {mode:o})"),
                 "kubelet sees a driver that answers nothing",
                 format!("chmod 0755 {shown}"),
             );
         } else if mode & 0o004 == 0 {
             found.warning(
+                "file-mode",
                 format!("{shown} is not readable by everybody (mode {mode:o})"),
                 "kube-controller-manager, which is not root, cannot use the driver there",
                 format!("chmod go+r {shown}"),
@@ -109,7 +120,7 @@ fn examine_digests(version: &Path, receipt: &Receipt, found: &mut Findings) {
         {
             let what = format!("{} was changed after installation", path.display());
             let why = "the driver believes no file that was changed, and calls fail";
-            found.error(what, why, REINSTALL);
+            found.error("file-changed", what, why, REINSTALL);
         }
     }
 }
@@ -119,6 +130,7 @@ fn examine_engine(version: &Path, receipt: &Receipt, found: &mut Findings) {
     let compiled_by = &receipt.wasmtime_version;
     if let Some(runs) = engine::version_in(&program).filter(|runs| runs != compiled_by) {
         found.error(
+            "image-stale",
             format!("the image was compiled by wasmtime {compiled_by}, and the driver runs {runs}"),
             "every call that needs the component fails",
             REINSTALL,
@@ -127,17 +139,23 @@ fn examine_engine(version: &Path, receipt: &Receipt, found: &mut Findings) {
 }
 
 /// What the grants let the driver do, and cannot be done on this node.
-pub(super) fn examine_needs(grants: &Grants, found: &mut Findings) {
+pub(crate) fn examine_needs(grants: &Grants, found: &mut Findings) {
     for missing in grants.filesystems.iter().flat_map(requirements::missing_tools) {
         let (what, remedy) = match missing.message.split_once("; ") {
             Some((what, remedy)) => (what.to_owned(), remedy.to_owned()),
             None => (missing.message, "let only root change it, or install it again".to_owned()),
         };
-        found.error(what, "calls that need the tool, by its [filesystems] grant, fail", remedy);
+        found.error(
+            "tool-missing",
+            what,
+            "calls that need the tool, by its [filesystems] grant, fail",
+            remedy,
+        );
     }
     if let Err(lacking) = landlock::demand(grants.isolation) {
         let (what, remedy) = lacking.message.split_once("; ").unwrap_or((&lacking.message, ""));
         found.error(
+            "isolation-missing",
             what,
             "the component is not run, and all calls fail that set up a volume",
             remedy,
@@ -148,17 +166,20 @@ pub(super) fn examine_needs(grants: &Grants, found: &mut Findings) {
     let shown = directory.display();
     match fs::metadata(directory) {
         Ok(metadata) if !metadata.is_dir() => found.error(
+            "image-directory",
             format!("the image directory {shown} is not a directory"),
             "no volume can be attached",
             "name the right one in [images], or put a directory there",
         ),
         Ok(metadata) if metadata.mode() & 0o002 != 0 => found.error(
+            "image-directory-writable",
             format!("the image directory {shown} can be written to by everybody"),
             "anybody could put any file in an image's place, so no image in it is used",
             format!("chmod o-w {shown}"),
         ),
         Ok(_) => {}
         Err(error) => found.error(
+            "image-directory",
             format!("the image directory {shown} cannot be used: {error}"),
             "no volume can be attached",
             format!("mount or make it, or name the right one in [images] of {GRANTS}"),
@@ -166,6 +187,7 @@ pub(super) fn examine_needs(grants: &Grants, found: &mut Findings) {
     }
     if !Path::new("/dev/loop-control").exists() {
         found.error(
+            "loop-missing",
             "/dev/loop-control is missing",
             "image files cannot be attached",
             "modprobe loop, and see to it that it is loaded at boot",

@@ -7,7 +7,7 @@ use std::path::Path;
 use wasmount_core::guest::landlock;
 use wasmount_core::kernel::requirements;
 
-use super::finding::Findings;
+use crate::finding::Findings;
 use crate::install;
 use crate::layout::PluginDir;
 
@@ -28,6 +28,7 @@ pub(super) fn examine(plugins: &PluginDir, found: &mut Findings) {
     examine_kernel(&release, found);
     for refused in requirements::missing_calls() {
         found.error(
+            "kernel-refuses",
             refused.message,
             "no volume can be mounted without it",
             "update the kernel; if it is new enough, let the seccomp profile that wasmount runs \
@@ -38,6 +39,7 @@ pub(super) fn examine(plugins: &PluginDir, found: &mut Findings) {
         .map_or(true, |actions| !actions.split_whitespace().any(|action| action == "kill_process"))
     {
         found.error(
+            "seccomp-missing",
             "this kernel has no seccomp filters",
             "a component would not be confined, so none is run",
             "boot a kernel with CONFIG_SECCOMP_FILTER",
@@ -45,6 +47,7 @@ pub(super) fn examine(plugins: &PluginDir, found: &mut Findings) {
     }
     if let Some(lacking) = landlock::lacking() {
         found.warning(
+            "isolation-partial",
             format!("this kernel lacks {lacking}"),
             "the wall between a component's process and the node has that much less to it",
             "boot a newer one, or one with `landlock` in its `lsm=`; `isolation = \"full\"` in a \
@@ -59,6 +62,7 @@ pub(super) fn examine(plugins: &PluginDir, found: &mut Findings) {
 fn examine_kernel(release: &str, found: &mut Findings) {
     if let Err(error) = install::require_kernel(release) {
         found.error(
+            "kernel-old",
             error,
             "the driver is not installed on such a kernel, and mounts fail",
             "update the kernel",
@@ -73,6 +77,7 @@ fn examine_namespace(found: &mut Findings) {
         && own != init
     {
         found.warning(
+            "mount-namespace",
             "this is not the node's own mount namespace",
             "what is said here of mounts is true of this namespace only",
             "run it on the node: `nsenter --target 1 --mount wasmount doctor`",
@@ -80,13 +85,15 @@ fn examine_namespace(found: &mut Findings) {
     }
 }
 
-fn examine_plugin_dir(path: &Path, found: &mut Findings) {
+/// The plugin directory itself, and what lies in it that is no driver of ours.
+pub(crate) fn examine_plugin_dir(path: &Path, found: &mut Findings) {
     const LOADS: &str = "kubelet takes it for a driver that fails, and with some versions loads no \
                          other because of it";
     if let Ok(metadata) = fs::metadata(path)
         && (metadata.uid() != 0 || metadata.mode() & 0o022 != 0)
     {
         found.error(
+            "plugin-directory-writable",
             format!("{} can be changed by others than root", path.display()),
             "whoever can write there is root on this node: kubelet executes what it finds",
             format!("chown root {0} && chmod go-w {0}", path.display()),
@@ -98,6 +105,7 @@ fn examine_plugin_dir(path: &Path, found: &mut Findings) {
         if name.starts_with('.') {
             if name.contains(".tmp-") {
                 found.warning(
+                    "stray",
                     format!("{} was left by an installation that was killed", path.display()),
                     "it takes up room, and kubelet does not look at it",
                     "install that driver again, which sweeps it up",
@@ -105,18 +113,21 @@ fn examine_plugin_dir(path: &Path, found: &mut Findings) {
             }
         } else if kind.is_symlink() {
             found.error(
+                "stray",
                 format!("{} is a symbolic link", path.display()),
                 "kubelet skips it when it starts: the driver works until then only",
                 "put the directory itself there",
             );
         } else if !kind.is_dir() {
             found.error(
+                "stray",
                 format!("{} is not a driver's directory", path.display()),
                 LOADS,
                 "move it away",
             );
         } else if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none()) {
             found.error(
+                "stray",
                 format!("{} is empty", path.display()),
                 LOADS,
                 format!("rmdir {}", path.display()),
@@ -133,6 +144,7 @@ fn examine_selinux(plugins: &PluginDir, found: &mut Findings) {
     let path = plugins.path();
     let Some(directory) = label_type(path) else {
         return found.error(
+            "selinux-label",
             format!("{} has no SELinux label", path.display()),
             "kubelet may not execute what is in it",
             format!("restorecon -RF {}", path.display()),
@@ -143,6 +155,7 @@ fn examine_selinux(plugins: &PluginDir, found: &mut Findings) {
         let label = label_type(&program).unwrap_or_default();
         if label != directory && (label.is_empty() || FOREIGN_TYPES.contains(&label.as_str())) {
             found.error(
+                "selinux-label",
                 format!("{} is labelled {label:?} by SELinux", program.display()),
                 "kubelet may not execute it",
                 format!("restorecon -RF {}", path.display()),

@@ -8,7 +8,7 @@ use std::path::Path;
 use wasmount_core::bundle::Receipt;
 use wasmount_core::kernel::target;
 
-use super::finding::Findings;
+use crate::finding::Findings;
 
 // statfs(2), linux/magic.h.
 const TMPFS: u64 = 0x0102_1994;
@@ -20,6 +20,11 @@ const LITTLE: u64 = 16 << 20;
 
 pub(super) fn examine(receipt: &Receipt, found: &mut Findings) {
     examine_kubelet_root(&receipt.kubelet_root, found);
+    examine_directories(receipt, found);
+}
+
+/// What the driver keeps, and what it writes down.
+pub(crate) fn examine_directories(receipt: &Receipt, found: &mut Findings) {
     for (name, path, lasts) in [
         ("data", &receipt.data_dir, true),
         ("run", &receipt.run_dir, false),
@@ -37,11 +42,11 @@ fn examine_kubelet_root(root: &Path, found: &mut Findings) {
         Ok(real) if real.is_dir() => real,
         Ok(_) => {
             let what = format!("the kubelet root {shown} is not a directory");
-            return found.error(what, "every mount fails", remedy);
+            return found.error("kubelet-root", what, "every mount fails", remedy);
         }
         Err(error) => {
             let what = format!("the kubelet root {shown} cannot be used: {error}");
-            return found.error(what, "every mount fails", remedy);
+            return found.error("kubelet-root", what, "every mount fails", remedy);
         }
     };
     let points = target::mount_points().unwrap_or_default();
@@ -50,6 +55,7 @@ fn examine_kubelet_root(root: &Path, found: &mut Findings) {
     let Some(holds) = holds.max_by_key(|point| point.path.as_os_str().len()) else { return };
     if !holds.shared {
         found.warning(
+            "mount-propagation",
             format!(
                 "the mount {} that holds the kubelet root {shown} is not shared",
                 holds.path.display()
@@ -71,18 +77,21 @@ fn examine_directory(name: &str, path: &Path, found: &mut Findings) {
     let remedy = format!("chown root {shown} && chmod 0700 {shown}");
     if !metadata.is_dir() {
         found.error(
+            "directory-missing",
             format!("the {name} directory {shown} is not a directory"),
             "every call on this node fails",
             "move it away",
         );
     } else if metadata.uid() != 0 {
         found.error(
+            "directory-owner",
             format!("the {name} directory {shown} belongs to user {}", metadata.uid()),
             "that user can change what the driver remembers and believes",
             remedy,
         );
     } else if mode & 0o022 != 0 {
         found.error(
+            "directory-writable",
             format!(
                 "the {name} directory {shown} can be written to by others than root (mode {mode:o})"
             ),
@@ -91,6 +100,7 @@ fn examine_directory(name: &str, path: &Path, found: &mut Findings) {
         );
     } else if mode & 0o055 != 0 && name != "run" {
         found.warning(
+            "directory-readable",
             format!("the {name} directory {shown} can be read by others than root (mode {mode:o})"),
             "names and options of volumes are nobody else's business",
             remedy,
@@ -112,6 +122,7 @@ fn examine_storage(name: &str, path: &Path, lasts: bool, found: &mut Findings) {
     let kind = statistics.f_type as u64;
     if lasts && matches!(kind, TMPFS | RAMFS) {
         found.error(
+            "directory-unfit",
             format!("the {name} directory {shown} is on a filesystem in memory"),
             "after a reboot nobody remembers which devices hold data and must not be formatted",
             &moved,
@@ -119,6 +130,7 @@ fn examine_storage(name: &str, path: &Path, lasts: bool, found: &mut Findings) {
     }
     if kind == NFS {
         found.error(
+            "directory-unfit",
             format!("the {name} directory {shown} is on NFS"),
             "it is about this node, and every call would wait for the server",
             &moved,
@@ -127,12 +139,14 @@ fn examine_storage(name: &str, path: &Path, lasts: bool, found: &mut Findings) {
     let Ok(filesystem) = rustix::fs::statvfs(there) else { return };
     if filesystem.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
         found.error(
+            "directory-unfit",
             format!("the {name} directory {shown} is on a filesystem that is read-only"),
             "nothing can be written to it",
             &moved,
         );
     } else if filesystem.f_bavail.saturating_mul(filesystem.f_frsize) < LITTLE {
         found.warning(
+            "little-room",
             format!("there is little room left for the {name} directory {shown}"),
             "where no record can be written, no volume is mounted",
             format!("free some of the filesystem that {} is on", there.display()),
