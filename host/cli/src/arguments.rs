@@ -10,6 +10,7 @@ use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
 use wasmount_pack::manifest::Name;
 
+use crate::finding::Severity;
 use crate::{layout, new, time};
 
 /// Builds, installs and examines wasmount drivers
@@ -50,6 +51,8 @@ pub enum Command {
     Call(Call),
     /// Show what drivers were asked, what was decided and done
     Log(Log),
+    /// Show what drivers ask for, may do and have done, and what a reviewer should look at
+    Audit(Audit),
     /// Look for what is wrong on this node and in its drivers, and say what to do
     Doctor(Doctor),
     /// Show what interrupted calls have left of volumes, and settle it
@@ -278,6 +281,34 @@ pub struct Log {
     /// Where the audit log is, of drivers that are no longer installed
     #[arg(long, value_name = "DIR", conflicts_with = "plugin_dir")]
     pub log_dir: Option<PathBuf>,
+}
+
+/// `wasmount audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// The driver's name; without it, all drivers
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: Option<DriverName>,
+    /// How to print it: `text` for a terminal; `json` (docs/audit.schema.json); `sarif` 2.1.0, the
+    /// findings alone; `html`, one page that needs nothing else
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    pub format: AuditFormat,
+    /// Exit with 1 if there is a finding that is at least so severe: error, warning or note
+    #[arg(long, value_name = "SEVERITY", hide_possible_values = true)]
+    pub fail_on: Option<Severity>,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+}
+
+/// How `wasmount audit` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "each is the format of that name")]
+pub enum AuditFormat {
+    Text,
+    Json,
+    Sarif,
+    Html,
 }
 
 /// `wasmount doctor`.

@@ -10,7 +10,7 @@ use wasmount_core::grants::{Grants, Use};
 use wasmount_pack::{Capability, Import, Inspection};
 
 /// Every capability, in the order of docs/grants.md.
-const ALL: [Capability; 12] = [
+pub(crate) const ALL: [Capability; 12] = [
     Capability::State,
     Capability::Secrets,
     Capability::Images,
@@ -27,7 +27,7 @@ const ALL: [Capability; 12] = [
 
 /// How a capability is written in grants.toml: its section, and its key if it is but one of
 /// several there.
-fn lines(capability: Capability) -> &'static str {
+pub(crate) fn lines(capability: Capability) -> &'static str {
     match capability {
         Capability::State => "[state]",
         Capability::Secrets => "[[secrets]]",
@@ -44,7 +44,8 @@ fn lines(capability: Capability) -> &'static str {
     }
 }
 
-fn is_given(grants: &Grants, capability: Capability) -> bool {
+/// Whether any of it is given.
+pub(crate) fn is_given(grants: &Grants, capability: Capability) -> bool {
     let images = grants.images.as_ref();
     let filesystems = grants.filesystems.as_ref();
     match capability {

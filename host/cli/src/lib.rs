@@ -9,6 +9,7 @@
 pub mod accept;
 pub mod apply;
 pub mod arguments;
+pub mod audit;
 pub mod build;
 pub mod call;
 pub mod changes;
@@ -17,6 +18,7 @@ pub mod completions;
 pub mod component;
 pub mod coverage;
 pub mod doctor;
+pub mod finding;
 pub mod given;
 pub mod grants;
 pub mod inspect;
@@ -61,6 +63,7 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
         Command::Grants(Grants::Apply(arguments)) => apply::run(arguments, output),
         Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => return call::run(arguments, output),
+        Command::Audit(arguments) => audit::run(arguments, output),
         Command::Log(arguments) => log::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Recover(arguments) => recover::run(arguments, output),

@@ -100,12 +100,22 @@ impl DevicePath {
     pub fn of(&self, id: &str) -> PathBuf {
         PathBuf::from(self.0.replacen(ID, id, 1))
     }
+
+    /// As it is in the file.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
 }
 
 impl AttributeValue {
     /// The value for one id.
     pub fn of(&self, id: &str) -> String {
         self.0.replacen(ID, id, 1)
+    }
+
+    /// As it is in the file.
+    pub fn text(&self) -> &str {
+        &self.0
     }
 }
 

@@ -1,0 +1,100 @@
+//! `wasmount audit`: what a driver asks for, what it may do here and what it has done, side by side,
+//! who says so, and what a reviewer should look at. It changes nothing, and decides nothing: what is
+//! allowed in a call is the driver's to say.
+
+mod findings;
+mod gather;
+mod granted;
+mod html;
+mod picture;
+mod review;
+mod sarif;
+mod text;
+
+use std::time::SystemTime;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::arguments::{self, AuditFormat};
+use crate::finding::Severity;
+use crate::layout::PluginDir;
+use crate::output::Output;
+use crate::time::rfc3339;
+use review::Review;
+
+/// The JSON document, which docs/audit.schema.json describes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document {
+    /// The version of the format.
+    version: u32,
+    /// The version of wasmount.
+    wasmount: &'static str,
+    node: String,
+    /// RFC 3339.
+    made_at: String,
+    drivers: Vec<Review>,
+}
+
+/// Reviews the drivers. Fails if there is a finding as severe as `--fail-on`.
+pub fn run(arguments: &arguments::Audit, output: &mut Output<'_>) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("only root can read what drivers have done; try `sudo wasmount audit`");
+    }
+    let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
+    let drivers = match &arguments.driver {
+        Some(driver) if plugins.driver(driver).is_ours() => vec![driver.clone()],
+        Some(driver) => bail!(
+            "{driver} is not installed in {}: `wasmount list` shows what is",
+            plugins.path().display()
+        ),
+        None => plugins.drivers()?,
+    };
+    let document = Document {
+        version: 1,
+        wasmount: env!("CARGO_PKG_VERSION"),
+        node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        made_at: rfc3339(SystemTime::now()),
+        drivers: drivers.iter().map(|driver| gather::review(&plugins, driver)).collect(),
+    };
+    match arguments.format {
+        AuditFormat::Text => output.text(&text::of(&document))?,
+        AuditFormat::Json => output.json(&document)?,
+        AuditFormat::Sarif => output.json(&sarif::of(&document))?,
+        AuditFormat::Html => output.text(&html::of(&document))?,
+    }
+    match arguments.fail_on {
+        Some(severity) => fail_on(&document, severity),
+        None => Ok(()),
+    }
+}
+
+impl Document {
+    /// How many findings there are of a severity.
+    fn count(&self, severity: Severity) -> usize {
+        let findings = self.drivers.iter().flat_map(|driver| &driver.findings);
+        findings.filter(|finding| finding.severity == severity).count()
+    }
+
+    /// How many there are of each.
+    fn counts(&self) -> String {
+        let count = |severity: Severity| match self.count(severity) {
+            1 => format!("1 {}", severity.name()),
+            count => format!("{count} {}s", severity.name()),
+        };
+        [Severity::Error, Severity::Warning, Severity::Note].map(count).join(", ")
+    }
+}
+
+fn fail_on(document: &Document, severity: Severity) -> Result<()> {
+    let severe = [Severity::Error, Severity::Warning, Severity::Note]
+        .into_iter()
+        // The worst come first.
+        .filter(|found| *found <= severity)
+        .any(|found| document.count(found) > 0);
+    if severe {
+        bail!("found {}, with --fail-on {}", document.counts(), severity.name());
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! What a reviewer should look at, each with why and what to do. What is wrong with the files is
+//! found by the code that `doctor` finds it with; here is what they say.
+
+use wasmount_core::bundle::Receipt;
+use wasmount_core::grants::{Grants, Isolation, Use};
+use wasmount_core::guest::engine::WASMTIME_VERSION;
+use wasmount_pack::{Capability, Inspection};
+
+use super::review::{Denial, Log, Row};
+use crate::coverage::{Coverage, Missing, lines};
+use crate::finding::Findings;
+
+/// What the findings are drawn from.
+pub(super) struct Evidence<'a> {
+    pub(super) receipt: &'a Receipt,
+    /// None if the component cannot be read: it was told why.
+    pub(super) inspection: Option<&'a Inspection>,
+    /// The same.
+    pub(super) grants: Option<&'a Grants>,
+    pub(super) rows: &'a [Row],
+    pub(super) denials: &'a [Denial],
+    pub(super) log: &'a Log,
+    /// What this node's kernel lacks of the wall.
+    pub(super) lacking: Option<&'a str>,
+}
+
+/// Words that are in the names of settings that ought to be secrets.
+const SECRETIVE: [&str; 5] = ["password", "passwd", "secret", "token", "credential"];
+
+impl Evidence<'_> {
+    /// All that there is to say.
+    pub(super) fn examine(&self, found: &mut Findings) {
+        self.examine_versions(found);
+        if let (Some(inspection), Some(grants)) = (self.inspection, self.grants) {
+            examine_asks(inspection, found);
+            examine_coverage(&Coverage::of(inspection, grants), found);
+        }
+        for row in self.rows {
+            examine_width(row, found);
+            self.examine_use(row, found);
+        }
+        if let Some(grants) = self.grants {
+            examine_patterns(grants, found);
+            examine_secrets(grants, found);
+            self.examine_isolation(grants, found);
+        }
+        self.examine_denials(found);
+    }
+
+    fn examine_versions(&self, found: &mut Findings) {
+        let installed = &self.receipt.wasmtime_version;
+        if is_older(installed, WASMTIME_VERSION) {
+            found.warning(
+                "engine-old",
+                format!(
+                    "it runs on wasmtime {installed}, and this wasmount has {WASMTIME_VERSION}"
+                ),
+                "what was found wrong with the engine since then is not mended in this driver",
+                format!("install {} again with this wasmount", self.receipt.driver),
+            );
+        }
+    }
+
+    fn examine_use(&self, row: &Row, found: &mut Findings) {
+        if row.granted.is_none() || row.requested.is_none() || row.used.is_some() {
+            return;
+        }
+        // Before there were any calls, nothing could be used.
+        let Some(since) = self.log.since.as_ref().filter(|_| self.log.calls > 0) else { return };
+        let driver = &self.receipt.driver;
+        found.note(
+            "grant-unused",
+            format!(
+                "{} was never used in {} calls since {since}",
+                lines(row.capability),
+                self.log.calls
+            ),
+            "what is not needed is only of use to whoever takes the component over",
+            format!("if it stays so: `wasmount grants suggest {driver}`"),
+        );
+    }
+
+    fn examine_isolation(&self, grants: &Grants, found: &mut Findings) {
+        match (grants.isolation, self.lacking) {
+            // With `full` the driver does not run, which was told with its needs.
+            (Isolation::Full, _) => {}
+            (Isolation::Available, Some(lacking)) => found.warning(
+                "isolation-partial",
+                format!("this kernel lacks {lacking}"),
+                "the wall between the component's process and the node has that much less to it",
+                "boot a newer kernel, or one with `landlock` in its `lsm=`",
+            ),
+            (Isolation::Available, None) => found.note(
+                "isolation-not-demanded",
+                "the grants do not demand all of the wall",
+                "on a node with an older kernel the driver would run behind less of it",
+                "if all nodes are like this one: `isolation = \"full\"` in grants.toml",
+            ),
+        }
+    }
+
+    fn examine_denials(&self, found: &mut Findings) {
+        for denial in self.denials {
+            let times = if denial.count == 1 {
+                "once".to_owned()
+            } else {
+                format!("{} times", denial.count)
+            };
+            found.warning(
+                "use-denied",
+                format!(
+                    "{} was refused {times}, last {} ({}): {}",
+                    denial.function, denial.last, denial.reason, denial.message
+                ),
+                "the component tried what it may not do: it lacks a grant, or it should not try",
+                format!("see `wasmount log {} --failed`", self.receipt.driver),
+            );
+        }
+    }
+}
+
+fn examine_asks(inspection: &Inspection, found: &mut Findings) {
+    for capability in inspection.unexplained() {
+        found.warning(
+            "ask-unexplained",
+            format!("the component imports what needs {capability}, and its manifest does not ask for it"),
+            "nobody says what it is for",
+            "ask the vendor for a component that was made by `wasmount build`",
+        );
+    }
+    for capability in inspection.unused() {
+        found.note(
+            "ask-unused",
+            format!("the manifest asks for {capability}, and the component never imports it"),
+            "it cannot be used, whatever is granted",
+            "ask the vendor for a component that was made by `wasmount build`",
+        );
+    }
+}
+
+fn examine_coverage(coverage: &Coverage, found: &mut Findings) {
+    for unused in &coverage.unused {
+        found.warning(
+            "grant-beyond-request",
+            format!("{unused} is granted, and the component has no use for it"),
+            "a later version could use it without asking",
+            "take it out of grants.toml, and `wasmount grants apply` the rest",
+        );
+    }
+    for Missing { function, needs, .. } in &coverage.missing {
+        found.note(
+            "grant-missing",
+            format!("{function} will be refused in every call"),
+            "the component imports it, and it is not granted",
+            format!("if it is to be: {}", needs.join(" and ")),
+        );
+    }
+}
+
+/// A grant that is wider than the vendor asks for. What is asked for without saying how far is the
+/// operator's to bound.
+fn examine_width(row: &Row, found: &mut Findings) {
+    let (Some(requested), Some(granted)) = (&row.requested, &row.granted) else { return };
+    for (key, asked) in &requested.parameters {
+        let Some(given) = granted.get(key) else { continue };
+        // A size or a number is one value; lists are compared entry by entry.
+        if key.starts_with("max-") {
+            continue;
+        }
+        let beyond: Vec<&str> = given.difference(asked).map(String::as_str).collect();
+        if !beyond.is_empty() {
+            found.warning(
+                "grant-wider-than-request",
+                format!(
+                    "{} gives {key} {}, and that is not asked for",
+                    lines(row.capability),
+                    beyond.join(", ")
+                ),
+                "a later version could use it without asking",
+                format!(
+                    "narrow `{key}` to {}",
+                    Vec::from_iter(asked.iter().map(String::as_str)).join(", ")
+                ),
+            );
+        }
+    }
+}
+
+fn examine_patterns(grants: &Grants, found: &mut Findings) {
+    for name in grants.images.iter().flat_map(|images| &images.names) {
+        let text = name.text();
+        if text.contains('*') && !text.contains("{volume}") {
+            found.warning(
+                "pattern-wide",
+                format!("[images] names = {text:?} fits images of more than one volume"),
+                "whoever may write a volume's options chooses which image it is",
+                "bind it to the volume, as `{volume}.img` is, unless volumes share a naming scheme on purpose",
+            );
+        }
+    }
+    for secret in grants.secrets.iter().filter(|secret| !secret.key.is_name()) {
+        found.note(
+            "pattern-wide",
+            format!("[[secrets]] key = {:?} fits every key like it", secret.key.text()),
+            "keys that are added to a secret later are given, too",
+            "name the keys, if they are known",
+        );
+    }
+    for device in &grants.devices {
+        let id = device.id.text();
+        if id == "*" {
+            found.warning(
+                "pattern-wide",
+                format!("[[devices]] rule {:?} fits every id", device.rule),
+                "whoever may write a volume's options chooses which device of this kind it is",
+                "begin the pattern with what the ids of such volumes begin with, such as `vol-*`",
+            );
+        }
+    }
+}
+
+fn examine_secrets(grants: &Grants, found: &mut Findings) {
+    if !grants.secrets.is_empty() && grants.failure_exit_code() != 0 {
+        found.warning(
+            "secrets-logged",
+            "secrets are granted, and [reply] failure-exit-code is 1",
+            "kubelet logs all arguments of a call that fails so, secrets included",
+            "`failure-exit-code = 0` in [reply]",
+        );
+    }
+    let revealed = grants.secrets.iter().filter(|secret| secret.uses.contains(&Use::Reveal));
+    for secret in revealed {
+        found.note(
+            "secret-revealed",
+            format!("the component is shown the value of the secret's key {:?}", secret.key.text()),
+            "what it is shown it can keep, for as long as the call takes, and send where it may write",
+            "grant `file` alone, if the component only passes it on",
+        );
+    }
+    for key in grants.config.keys() {
+        let lower = key.to_lowercase();
+        if SECRETIVE.iter().any(|word| lower.contains(word)) {
+            found.warning(
+                "setting-secretive",
+                format!("[config] has a setting called {key:?}"),
+                "grants.toml can be read by everybody on the node",
+                "if it is a secret: take it out, renew it, and give it as a volume's secret",
+            );
+        }
+    }
+}
+
+/// Whether a version is lower than another, both as wasmtime has them: `48.0.8`.
+fn is_older(version: &str, than: &str) -> bool {
+    let numbers = |text: &str| {
+        text.split('.').map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>()
+    };
+    match (numbers(version), numbers(than)) {
+        (Some(version), Some(than)) => version < than,
+        _ => false,
+    }
+}
+
+/// The capabilities that are asked for by somebody or given.
+pub(super) fn is_of_interest(row: &Row) -> bool {
+    row.requested.is_some() || row.granted.is_some() || row.used.is_some()
+}
+
+/// The function's capability among those that are asked for.
+pub(super) fn functions_of(inspection: &Inspection, capability: Capability) -> Vec<String> {
+    let imports = inspection.imports.iter().filter(|import| import.capability == Some(capability));
+    imports.map(|import| format!("{}.{}", import.interface, import.function)).collect()
+}

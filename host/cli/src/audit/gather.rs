@@ -1,0 +1,149 @@
+//! One driver's review: what its files say, and what the node and the audit log say of it. What
+//! cannot be read is a finding, and the rest is told all the same.
+
+use std::fs;
+
+use wasmount_core::bundle::{Bundle, COMPONENT, Receipt, receipt};
+use wasmount_core::call::DriverName;
+use wasmount_core::grants::{Grants, Isolation as Demand};
+use wasmount_core::guest::landlock;
+use wasmount_pack::{Capability, Inspection};
+
+use super::findings::{Evidence, functions_of, is_of_interest};
+use super::granted;
+use super::review::{Component, Installed, Isolation, Log, Parameters, Requested, Review, Row};
+use crate::component;
+use crate::coverage;
+use crate::doctor::{installation, node, places};
+use crate::finding::Findings;
+use crate::installed;
+use crate::layout::PluginDir;
+
+/// Reviews a driver.
+pub(super) fn review(plugins: &PluginDir, driver: &DriverName) -> Review {
+    let mut found = Findings::default();
+    found.about(driver);
+    let mut review = Review {
+        driver: driver.to_string(),
+        installed: None,
+        capabilities: Vec::new(),
+        settings: Vec::new(),
+        denials: Vec::new(),
+        findings: Vec::new(),
+    };
+    gather(plugins, driver, &mut review, &mut found);
+    review.findings = found.all;
+    review.findings.sort_by_key(|finding| finding.severity);
+    review
+}
+
+fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: &mut Findings) {
+    let directory = plugins.driver(driver);
+    let version = match installed::current(&directory) {
+        Ok(version) => version,
+        Err(error) => {
+            return found.error(
+                "driver-unusable",
+                format!("{error:#}"),
+                "kubelet cannot call the driver",
+                "install the driver again with `wasmount install`",
+            );
+        }
+    };
+    let path = directory.version(&version);
+    node::examine_plugin_dir(plugins.path(), found);
+    installation::examine(&path, found);
+    // It was told with what is wrong with the files.
+    let Ok(bundle) = Bundle::read_at(&path) else { return };
+    let receipt = &bundle.receipt;
+    places::examine_directories(receipt, found);
+    let grants = Grants::parse(&bundle.grants_text)
+        .ok()
+        .filter(|_| receipt::digest(bundle.grants_text.as_bytes()) == receipt.digests.grants);
+    if let Some(grants) = &grants {
+        installation::examine_needs(grants, found);
+        review.settings = granted::settings(grants);
+    }
+    let inspection = inspect(&path.join(COMPONENT), receipt, found);
+    let lacking = landlock::lacking();
+    let log = Log::default();
+    review.capabilities = coverage::ALL
+        .into_iter()
+        .map(|capability| row(capability, inspection.as_ref(), grants.as_ref()))
+        .filter(is_of_interest)
+        .collect();
+    Evidence {
+        receipt,
+        inspection: inspection.as_ref(),
+        grants: grants.as_ref(),
+        rows: &review.capabilities,
+        denials: &review.denials,
+        log: &log,
+        lacking: lacking.as_deref(),
+    }
+    .examine(found);
+    review.installed = Some(Installed {
+        version: version.as_str().to_owned(),
+        component: Component {
+            name: receipt.component.name.clone(),
+            version: receipt.component.version.clone(),
+            description: receipt.component.description.clone(),
+            digest: receipt.digests.component.clone(),
+        },
+        exports: receipt.exports.clone(),
+        attaching: receipt.attaching(),
+        wasmount: receipt.host_version.clone(),
+        wasmtime: receipt.wasmtime_version.clone(),
+        target_cpu: receipt.target_cpu.clone(),
+        source: receipt.source.clone(),
+        grants_source: receipt.grants_source.clone(),
+        installed_by: receipt.installed_by.clone(),
+        installed_at: receipt.installed_at.clone(),
+        isolation: Isolation {
+            demanded: grants.is_some_and(|grants| grants.isolation == Demand::Full),
+            lacking,
+        },
+        log,
+    });
+}
+
+/// What the component asks for, if it is the one that was installed.
+fn inspect(path: &std::path::Path, receipt: &Receipt, found: &mut Findings) -> Option<Inspection> {
+    // That it is missing or was changed was told with what is wrong with the files.
+    let bytes = fs::read(path).ok()?;
+    if receipt::digest(&bytes) != receipt.digests.component {
+        return None;
+    }
+    match component::inspect(&bytes) {
+        Ok(inspection) => Some(inspection),
+        Err(error) => {
+            found.error(
+                "component-unreadable",
+                format!("{}: {error:#}", path.display()),
+                "it cannot be told what the component asks for",
+                "install the driver again with this wasmount",
+            );
+            None
+        }
+    }
+}
+
+fn row(capability: Capability, inspection: Option<&Inspection>, grants: Option<&Grants>) -> Row {
+    let requested = inspection.and_then(|inspection| {
+        let functions = functions_of(inspection, capability);
+        let asks = &inspection.manifest.asks;
+        let ask = asks.iter().find(|ask| ask.capability == capability);
+        (!functions.is_empty() || ask.is_some()).then(|| Requested {
+            reason: ask.map(|ask| ask.reason.to_string()),
+            functions,
+            parameters: Parameters::new(),
+        })
+    });
+    Row {
+        capability,
+        super_privileged: granted::is_super_privileged(capability, grants),
+        requested,
+        granted: grants.and_then(|grants| granted::of(grants, capability)),
+        used: None,
+    }
+}

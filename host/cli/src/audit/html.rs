@@ -1,0 +1,173 @@
+//! A review as one page that needs nothing else: no network, no script, and nothing that a vendor or
+//! a user wrote that is anything but text. `html!` escapes whatever is put into it.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::review::{Denial, Review, Row};
+use super::{Document, picture, text};
+use crate::finding::Finding;
+use crate::output::printable;
+
+const STYLE: &str = include_str!("page.css");
+
+/// Whatever got into the page all the same would load and run nothing.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// The page.
+pub(super) fn of(document: &Document) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "wasmount audit: " (shown(&document.node)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "What drivers ask for, may do and have done" }
+                    p {
+                        "Node " b { (shown(&document.node)) } ", " (document.made_at) ", by wasmount "
+                        (document.wasmount) ": " (document.counts()) "."
+                    }
+                }
+                main {
+                    @for review in &document.drivers { (driver(review)) }
+                    @if document.drivers.is_empty() { p { "No driver is installed." } }
+                }
+                footer {
+                    p {
+                        b { "Requested" } " is what the component imports and its vendor explains; "
+                        b { "granted" } " is what the operator wrote into grants.toml; "
+                        b { "used" } " is what the audit log has. What is marked " (mark())
+                        " reaches further than others, and is never given without being named."
+                    }
+                }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn driver(review: &Review) -> Markup {
+    html! {
+        section.driver {
+            h2 { (review.driver) }
+            @if let Some(installed) = &review.installed {
+                p.lead {
+                    (shown(&installed.component.name)) " " (shown(&installed.component.version)) ": "
+                    (shown(&installed.component.description))
+                }
+            }
+            @if !review.findings.is_empty() {
+                h3 { "To look at" }
+                ul.findings { @for found in &review.findings { (finding(found)) } }
+            }
+            @if !review.capabilities.is_empty() {
+                h3 { "What it can reach" }
+                div.wide { (picture::of(review)) }
+                h3 { "Requested, granted, used" }
+                div.wide { (table(&review.capabilities)) }
+            }
+            @if !review.denials.is_empty() {
+                h3 { "What it was refused" }
+                div.wide { (denials(&review.denials)) }
+            }
+            @if let Some(installed) = &review.installed {
+                h3 { "What is installed" }
+                dl {
+                    @for [what, is] in text::facts(installed) { dt { (what) } dd { (shown(&is)) } }
+                }
+            }
+            @if !review.settings.is_empty() {
+                h3 { "Settings" }
+                dl {
+                    @for setting in &review.settings {
+                        dt { (shown(&setting.key)) } dd { (shown(&setting.value)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn finding(finding: &Finding) -> Markup {
+    let severity = finding.severity.name();
+    html! {
+        li class=(severity) {
+            p { span.severity { (severity) } " " b { (shown(&finding.what)) } " " code { (finding.id) } }
+            p { (shown(&finding.why)) }
+            p { "Do: " (shown(&finding.remedy)) }
+        }
+    }
+}
+
+fn table(rows: &[Row]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "Capability" } th { "Requested" } th { "Granted" } th { "Used" } } }
+            @for row in rows {
+                @let [requested, granted, used] = row.summary();
+                tbody class=(picture::standing(row).class()) {
+                    tr.capability {
+                        th scope="rowgroup" {
+                            (row.capability.to_string()) @if row.super_privileged { " " (mark()) }
+                        }
+                        td {
+                            (requested)
+                            @if let Some(requested) = &row.requested {
+                                @if let Some(reason) = &requested.reason { p.reason { (shown(reason)) } }
+                                p.functions { (requested.functions.join(", ")) }
+                            }
+                        }
+                        td { (granted) }
+                        td {
+                            (used)
+                            @if let Some(used) = &row.used {
+                                p.functions { "in " (used.operations.join(", ")) }
+                                p.functions { "for " (shown(&used.volumes.join(", "))) }
+                            }
+                        }
+                    }
+                    @for key in row.keys() {
+                        tr {
+                            th scope="row" { (key) }
+                            @for cell in row.cells(key) { td { (shown(&cell)) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn denials(denials: &[Denial]) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "Function" } th { "Times" } th { "Last" } th { "Volumes" } th { "Why" } } }
+            tbody {
+                @for denial in denials {
+                    tr {
+                        th scope="row" { (denial.function) }
+                        td { (denial.count) }
+                        td { (denial.last) }
+                        td { (shown(&denial.volumes.join(", "))) }
+                        td { (shown(&denial.message)) " " code { (shown(&denial.reason)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn mark() -> Markup {
+    html! { span.mark title="super-privileged" { "!" } }
+}
+
+/// What turns the direction of text, or cannot be seen, deceives a reader of a page, too.
+fn shown(text: &str) -> String {
+    printable(text)
+}

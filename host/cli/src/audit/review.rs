@@ -1,0 +1,174 @@
+//! What a reviewer is told of one driver: plain data, the same in every format. Texts that a vendor
+//! or a volume's user wrote are in it as they are; each format makes them harmless in its own way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use wasmount_core::bundle::receipt::Attaching;
+use wasmount_pack::Capability;
+
+use crate::finding::Finding;
+
+/// Everything about one driver.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Review {
+    pub(super) driver: String,
+    /// None if not even its receipt can be read; a finding says why.
+    pub(super) installed: Option<Installed>,
+    /// What is requested, granted or used, in the order of docs/grants.md.
+    pub(super) capabilities: Vec<Row>,
+    /// The settings of the grants file that give nothing away.
+    pub(super) settings: Vec<Setting>,
+    /// What the driver was refused.
+    pub(super) denials: Vec<Denial>,
+    /// The worst first.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// What was installed, by whom, and what holds it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Installed {
+    pub(super) version: String,
+    pub(super) component: Component,
+    pub(super) exports: Vec<String>,
+    pub(super) attaching: Attaching,
+    pub(super) wasmount: String,
+    pub(super) wasmtime: String,
+    pub(super) target_cpu: String,
+    pub(super) source: String,
+    pub(super) grants_source: String,
+    pub(super) installed_by: String,
+    pub(super) installed_at: String,
+    pub(super) isolation: Isolation,
+    pub(super) log: Log,
+}
+
+/// The component.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Component {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) description: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub(super) digest: String,
+}
+
+/// What of the wall is there.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Isolation {
+    /// Whether the grants have the driver not run where any of it is missing.
+    pub(super) demanded: bool,
+    /// What this node's kernel lacks.
+    pub(super) lacking: Option<String>,
+}
+
+/// How far back it is known what the driver did.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Log {
+    /// RFC 3339; none if there is nothing in the log.
+    pub(super) since: Option<String>,
+    pub(super) calls: u64,
+    /// Whether earlier lines have been rotated away.
+    pub(super) rotated: bool,
+}
+
+/// The values of a parameter, by its key in grants.toml.
+pub(super) type Parameters = BTreeMap<&'static str, BTreeSet<String>>;
+
+/// One capability: requested, granted, used.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Row {
+    pub(super) capability: Capability,
+    /// Whether it reaches further than others: it is never given without being named.
+    pub(super) super_privileged: bool,
+    pub(super) requested: Option<Requested>,
+    pub(super) granted: Option<Parameters>,
+    pub(super) used: Option<Used>,
+}
+
+/// That the component asks for it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Requested {
+    /// The vendor's; none if the manifest does not mention it.
+    pub(super) reason: Option<String>,
+    /// The host's functions that the component imports for it, `interface.function`.
+    pub(super) functions: Vec<String>,
+    pub(super) parameters: Parameters,
+}
+
+/// That it was made use of, as the audit log tells.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Used {
+    pub(super) count: u64,
+    /// RFC 3339.
+    pub(super) first: String,
+    /// RFC 3339.
+    pub(super) last: String,
+    pub(super) operations: Vec<String>,
+    pub(super) volumes: Vec<String>,
+    pub(super) parameters: Parameters,
+}
+
+/// A setting.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Setting {
+    /// Such as `[limits] memory-mib`.
+    pub(super) key: String,
+    pub(super) value: String,
+}
+
+/// A host call that was refused, as often as it was for the same reason.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Denial {
+    pub(super) function: String,
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) count: u64,
+    /// RFC 3339.
+    pub(super) last: String,
+    pub(super) volumes: Vec<String>,
+}
+
+impl Row {
+    /// Every parameter that any of the three columns has a value for.
+    pub(super) fn keys(&self) -> BTreeSet<&'static str> {
+        let requested = self.requested.iter().flat_map(|requested| requested.parameters.keys());
+        let granted = self.granted.iter().flat_map(|granted| granted.keys());
+        let used = self.used.iter().flat_map(|used| used.parameters.keys());
+        requested.chain(granted).chain(used).copied().collect()
+    }
+
+    /// The three cells of a parameter; empty where there is no value.
+    pub(super) fn cells(&self, key: &str) -> [String; 3] {
+        let shown = |parameters: Option<&Parameters>| {
+            let values = parameters.and_then(|parameters| parameters.get(key));
+            values.map(|values| Vec::from_iter(values.iter().cloned()).join(", "))
+        };
+        [
+            shown(self.requested.as_ref().map(|requested| &requested.parameters)),
+            shown(self.granted.as_ref()),
+            shown(self.used.as_ref().map(|used| &used.parameters)),
+        ]
+        .map(Option::unwrap_or_default)
+    }
+
+    /// The three cells of the capability itself.
+    pub(super) fn summary(&self) -> [String; 3] {
+        let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+        let used = match &self.used {
+            Some(used) => format!("{} times, last {}", used.count, used.last),
+            None => "never".to_owned(),
+        };
+        [yes(self.requested.is_some()), yes(self.granted.is_some()), used]
+    }
+}

@@ -1,0 +1,141 @@
+//! A review for a terminal.
+
+use std::fmt::Write as _;
+
+use super::Document;
+use super::review::{Installed, Review};
+use crate::output::{columns, printable, wrap};
+
+/// The whole text.
+pub(super) fn of(document: &Document) -> String {
+    let mut text = String::new();
+    for review in &document.drivers {
+        describe(review, &mut text);
+        text.push('\n');
+    }
+    let count = document.drivers.len();
+    let drivers = if count == 1 { "driver" } else { "drivers" };
+    // Writing to a text does not fail.
+    let _ = writeln!(text, "reviewed {count} {drivers}: {}", document.counts());
+    text
+}
+
+fn describe(review: &Review, text: &mut String) {
+    match &review.installed {
+        Some(installed) => {
+            let component = &installed.component;
+            let _ = writeln!(
+                text,
+                "{}: {} {}, {}",
+                review.driver,
+                printable(&component.name),
+                printable(&component.version),
+                printable(&component.description)
+            );
+            for [what, is] in facts(installed) {
+                let _ = writeln!(text, "  {what:<10} {}", printable(&is));
+            }
+        }
+        None => {
+            let _ = writeln!(text, "{}", review.driver);
+        }
+    }
+    if !review.capabilities.is_empty() {
+        let _ = write!(text, "\n{}", table(review));
+        reasons(review, text);
+    }
+    for denial in &review.denials {
+        let _ = writeln!(
+            text,
+            "  refused {} times: {} [{}], last {}: {}",
+            denial.count,
+            denial.function,
+            printable(&denial.reason),
+            denial.last,
+            printable(&denial.message)
+        );
+    }
+    if !review.findings.is_empty() {
+        text.push('\n');
+    }
+    for finding in &review.findings {
+        let _ = writeln!(text, "{}", finding.without_driver());
+    }
+}
+
+/// What was installed, in a few lines.
+pub(super) fn facts(installed: &Installed) -> Vec<[String; 2]> {
+    let fact = |what: &str, is: String| [what.to_owned(), is];
+    let isolation = match (&installed.isolation.lacking, installed.isolation.demanded) {
+        (None, true) => "all layers of the wall, which the grants demand".to_owned(),
+        (None, false) => "all layers of the wall".to_owned(),
+        (Some(lacking), true) => format!("not run: all is demanded, the kernel lacks {lacking}"),
+        (Some(lacking), false) => format!("the wall without {lacking}"),
+    };
+    let log = &installed.log;
+    let told = match &log.since {
+        None => "nothing yet".to_owned(),
+        Some(since) => {
+            let before = if log.rotated { " (what was before is rotated away)" } else { "" };
+            format!("{} calls since {since}{before}", log.calls)
+        }
+    };
+    vec![
+        fact("version", installed.version.clone()),
+        fact(
+            "installed",
+            format!(
+                "{} by {}, from {}",
+                installed.installed_at, installed.installed_by, installed.source
+            ),
+        ),
+        fact("component", installed.component.digest.clone()),
+        fact("grants", format!("from {}", installed.grants_source)),
+        fact(
+            "engine",
+            format!(
+                "wasmtime {} for {}, by wasmount {}",
+                installed.wasmtime, installed.target_cpu, installed.wasmount
+            ),
+        ),
+        fact("isolation", isolation),
+        fact(
+            "exports",
+            format!("{}; attached {}", installed.exports.join(", "), installed.attaching.by()),
+        ),
+        fact("log", told),
+    ]
+}
+
+fn table(review: &Review) -> String {
+    let mut rows: Vec<[String; 4]> =
+        vec![["CAPABILITY", "REQUESTED", "GRANTED", "USED"].map(str::to_owned)];
+    let mut marked = false;
+    for row in &review.capabilities {
+        let mark = if row.super_privileged { " !" } else { "" };
+        marked |= row.super_privileged;
+        let [requested, granted, used] = row.summary();
+        rows.push([format!("{}{mark}", row.capability), requested, granted, used]);
+        for key in row.keys() {
+            let [requested, granted, used] = row.cells(key).map(|cell| printable(&cell));
+            rows.push([format!("  {key}"), requested, granted, used]);
+        }
+    }
+    let rows: Vec<[&str; 4]> = rows.iter().map(|row| row.each_ref().map(String::as_str)).collect();
+    let mut text = columns(&rows);
+    if marked {
+        text.push_str("! reaches further than others, and is never given without being named\n");
+    }
+    text
+}
+
+fn reasons(review: &Review, text: &mut String) {
+    let asked = review.capabilities.iter().filter_map(|row| Some((row, row.requested.as_ref()?)));
+    for (row, requested) in asked {
+        let _ = writeln!(text, "\n    {}", row.capability);
+        let functions = requested.functions.iter().map(String::as_str);
+        let _ = writeln!(text, "{}", wrap("for", functions, ", "));
+        let reason = requested.reason.as_deref().unwrap_or("(the vendor does not say)");
+        let _ = writeln!(text, "{}", wrap("why", printable(reason).split(' '), " "));
+    }
+}
