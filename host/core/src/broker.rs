@@ -134,7 +134,11 @@ fn serve(
         }
     };
     crash::arm(&bundle.receipt.run_dir);
-    let audit = audit.insert(Audit::new(&bundle.receipt.log_dir, &bundle.driver.tilde()));
+    let audit = audit.insert(Audit::new(
+        &bundle.receipt.log_dir,
+        &bundle.receipt.data_dir,
+        &bundle.driver.tilde(),
+    ));
     let result = attempt(operation, arguments, link, &bundle, audit, guest, &mut exit);
     let mut line = match &result {
         Ok(reply) => json!({ "status": reply.status() }),

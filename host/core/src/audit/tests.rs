@@ -1,0 +1,218 @@
+use rustix::fs::FlockOperation;
+
+use super::chain::{MAX_FILE, open};
+use super::*;
+
+fn log(dir: &Path) -> Audit {
+    Audit::new(dir, &dir.join("data"), "v~d")
+}
+
+fn head(dir: &Path) -> Head {
+    let path = Head::path(&dir.join("data"), "v~d");
+    Head::parse(&std::fs::read(path).expect("a head")).expect("it is one")
+}
+
+/// The lines of files, oldest first, which have to be numbered and chained throughout.
+fn chained(paths: &[PathBuf]) -> Vec<Map<String, Value>> {
+    in_order(paths).expect("a chain")
+}
+
+/// The same, if they are. A torn line belongs to the one before.
+fn in_order(paths: &[PathBuf]) -> Option<Vec<Map<String, Value>>> {
+    let (mut lines, mut before) = (Vec::<Map<String, Value>>::new(), String::new());
+    for path in paths {
+        for text in std::fs::read_to_string(path).expect("a log").lines() {
+            let Ok(line) = serde_json::from_str::<Map<String, Value>>(text) else {
+                before = format!("{before}\n{text}");
+                continue;
+            };
+            let prev = if before.is_empty() { String::new() } else { digest(before.as_bytes()) };
+            if line["seq"] != lines.len() as u64 || line["prev"] != prev.as_str() {
+                return None;
+            }
+            before = text.to_owned();
+            lines.push(line);
+        }
+    }
+    Some(lines)
+}
+
+#[test]
+fn lines_are_numbered_and_chained_and_the_head_knows_the_last() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for what in ["one", "two"] {
+        let mut audit = log(dir.path());
+        audit.line("call", json!({ "what": what }));
+        audit.line("reply", json!({ "what": what }));
+        audit.flush_last();
+    }
+    let path = dir.path().join("v~d.jsonl");
+    assert_eq!(chained(std::slice::from_ref(&path)).len(), 4);
+    let text = std::fs::read_to_string(&path).expect("a log");
+    let Head { seq, digest: last, oldest, began, .. } = head(dir.path());
+    assert_eq!((seq, oldest, began), (3, 0, 0));
+    assert_eq!(last, digest(text.lines().last().expect("a line").as_bytes()));
+}
+
+#[test]
+fn where_there_is_no_data_directory_there_is_no_head() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("data"), "not a directory").expect("written");
+    for _ in 0..2 {
+        let mut audit = log(dir.path());
+        audit.line("reply", json!({}));
+        audit.flush_last();
+    }
+    assert_eq!(chained(&[dir.path().join("v~d.jsonl")]).len(), 2);
+}
+
+/// What cut-off calls, power cuts and hands leave: how the log goes on after it.
+#[test]
+fn the_next_line_tells_what_was_found() {
+    // Appends after something was done to a log of four lines and its head.
+    let after = |done: &dyn Fn(&Path, &Path, &str)| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("v~d.jsonl");
+        for _ in 0..4 {
+            let mut audit = log(dir.path());
+            audit.line("reply", json!({}));
+            audit.flush_last();
+        }
+        let text = std::fs::read_to_string(&path).expect("a log");
+        done(&path, &Head::path(&dir.path().join("data"), "v~d"), &text);
+        let mut audit = log(dir.path());
+        audit.line("reply", json!({}));
+        audit.flush_last();
+        let text = std::fs::read_to_string(&path).expect("a log");
+        let last: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
+        assert_eq!(head(dir.path()).seq, last["seq"]);
+        assert!(text.ends_with("}\n"));
+        let fits = in_order(&[path]).is_some();
+        (last["seq"].as_u64(), last["gap"].as_str().map(str::to_owned), fits)
+    };
+    let write = |path: &Path, text: &str| std::fs::write(path, text).expect("written");
+    let half = |text: &str| text.len() - 50;
+    let earlier = |path: &Path, text: &str| {
+        let mut head: Value = serde_json::from_str(text).expect("JSON");
+        head["time"] = json!(1.0);
+        std::fs::write(path, format!("{:<255}\n", head.to_string())).expect("written");
+    };
+    assert_eq!(after(&|_, _, _| ()), (Some(4), None, true));
+    // A call was killed while it wrote, or before it wrote the head.
+    assert_eq!(
+        after(&|log, _, text| write(log, &format!("{text}{{\"v\":1"))),
+        (Some(4), None, true)
+    );
+    assert_eq!(
+        after(&|log, _, text| write(log, &format!("{text}{{\"v\":1\n"))),
+        (Some(4), None, true)
+    );
+    assert_eq!(
+        after(&|log, _, text| {
+            let prev = digest(text.lines().last().expect("a line").as_bytes());
+            write(log, &format!("{text}{{\"seq\":4,\"prev\":\"{prev}\"}}\n"));
+        }),
+        (Some(5), None, true)
+    );
+    // Lines are gone, or torn, that the head knows: their numbers are not given again.
+    let cut = |log: &Path, text: &str| write(log, &text[..half(text)]);
+    let gone = Some("unexplained".to_owned());
+    assert_eq!(after(&|log, _, text| cut(log, text)), (Some(4), gone.clone(), false));
+    assert_eq!(after(&|log, _, _| write(log, "")), (Some(4), gone.clone(), false));
+    assert_eq!(
+        after(&|log, _, _| std::fs::remove_file(log).expect("removed")),
+        (Some(4), gone, false)
+    );
+    let gone = Some("restart".to_owned());
+    assert_eq!(
+        after(&|log, head, text| {
+            cut(log, text);
+            earlier(head, &std::fs::read_to_string(head).expect("a head"));
+        }),
+        (Some(4), gone, false)
+    );
+    // The last line was changed, and is not vouched for.
+    assert_eq!(
+        after(&|log, _, text| write(
+            log,
+            &(text[..half(text)].to_owned()
+                + &text[half(text)..].replace('2', "3").replace('1', "2"))
+        )),
+        (Some(4), None, false)
+    );
+    // The head is gone, or no head: it is begun anew.
+    assert_eq!(
+        after(&|_, head, _| std::fs::remove_file(head).expect("removed")),
+        (Some(4), None, true)
+    );
+    assert_eq!(after(&|_, head, _| write(head, "")), (Some(4), None, true));
+}
+
+/// As on a busy node, where whoever has the log locked may not get a processor for long.
+#[test]
+fn a_log_that_is_locked_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("v~d.jsonl");
+    let holder = open(&path).expect("a log");
+    rustix::fs::flock(&holder, FlockOperation::LockExclusive).expect("free");
+    let mut audit = log(dir.path());
+    audit.line("call", json!({}));
+    // Until the call is stopped: what it has gathered is kept for its end.
+    let mut asked = 0;
+    audit.flush(|_| {
+        asked += 1;
+        asked == 500
+    });
+    assert_eq!((asked, chained(std::slice::from_ref(&path)).len()), (500, 0));
+    audit.line("reply", json!({}));
+    let mut holder = Some(holder);
+    let mut asked = 0;
+    audit.flush(|_| {
+        asked += 1;
+        if asked == 500 {
+            holder = None;
+        }
+        false
+    });
+    assert_eq!(chained(&[path]).len(), 2);
+}
+
+#[test]
+fn calls_that_run_at_once_lose_no_line_of_a_log_that_is_rotated() {
+    const CALLS: usize = 16;
+    const LINES: usize = 200;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("v~d.jsonl");
+    // As long as a file of the log gets, and as many as are kept.
+    let old = "{\"seq\":7}\n".repeat(3);
+    (1..=KEPT).for_each(|n| std::fs::write(rotated(&path, n), &old).expect("written"));
+    let (mut long, mut prev, mut seq) = (String::new(), String::new(), 0);
+    while long.len() as u64 <= MAX_FILE - 1000 {
+        let line = json!({ "seq": seq, "prev": prev, "text": "x".repeat(60_000) }).to_string();
+        prev = digest(line.as_bytes());
+        long += &(line + "\n");
+        seq += 1;
+    }
+    std::fs::write(&path, &long).expect("written");
+    let full = long.len();
+    std::thread::scope(|calls| {
+        for _ in 0..CALLS {
+            calls.spawn(|| {
+                let mut audit = log(dir.path());
+                for _ in 0..LINES {
+                    audit.line("host-call", json!({}));
+                    audit.flush_last();
+                }
+            });
+        }
+    });
+    let lines = chained(&[rotated(&path, 1), path.clone()]);
+    assert_eq!(
+        lines.iter().filter(|line| line["seq"].as_u64() >= Some(seq)).count(),
+        CALLS * LINES
+    );
+    assert!(std::fs::metadata(rotated(&path, 1)).expect("rotated").len() >= full as u64);
+    let head = head(dir.path());
+    assert_eq!(head.seq, lines.len() as u64 - 1);
+    assert_eq!((head.oldest, head.began), (7, seq));
+}
