@@ -24,7 +24,7 @@ mod tmpfs;
 use std::rc::Rc;
 use std::time::Duration;
 
-pub use audit::audit_view;
+pub use audit::{audit_view, audit_view_in};
 pub use handles::{Handles, Held, MAX_HANDLES, MAX_REQUESTS};
 pub use phase::{PHASES, function, operations};
 

@@ -66,7 +66,7 @@ impl Work<'_> {
     /// One host call: decided, performed, noted.
     pub(super) fn host_call(&mut self, request: Request) -> Result<Response, Failure> {
         let began = Instant::now();
-        let view = decide::audit_view(&request);
+        let view = decide::audit_view_in(&self.session, &self.effects.handles, &request);
         let is_log = matches!(request, Request::Log { .. });
         let decided = decide::decide(&self.session, &mut self.effects.handles, request);
         let (decision, response) = match decided {

@@ -181,6 +181,8 @@ impl Work<'_> {
         if let Some(grow) = host::grow_before_mount(&self.session, &mount) {
             let filesystem = mount.get().filesystem;
             if filesystems::needs_growth(&device, filesystem)? {
+                let told = serde_json::json!({ "act": "grow", "fs_type": filesystem.name() });
+                self.audit.line("host-act", told);
                 filesystems::grow_unmounted(grow, self.lock()?)?;
                 crash::point("filesystem-grown");
             }

@@ -364,3 +364,33 @@ fn the_audit_view_has_no_bytes() {
         assert_eq!(audit_view(&request).to_string(), view);
     }
 }
+
+#[test]
+fn the_audit_log_has_what_handles_stand_for() {
+    let (session, handles) = Scene::new(Operation::Mount, fixture::EVERYTHING).set();
+    for (request, view) in [
+        (
+            Request::ImageSize { image: fixture::IMAGE },
+            r#"{"call":"image.size","image":"pv-1.img"}"#,
+        ),
+        (
+            Request::DeviceSize { device: fixture::DEVICE },
+            r#"{"call":"block-device.size","device":"image:1"}"#,
+        ),
+        (
+            Request::SecretReveal { secret: fixture::SECRET },
+            r#"{"call":"secret.reveal","secret":"password"}"#,
+        ),
+        (
+            Request::SecretReveal { secret: crate::wire::Handle(77) },
+            r#"{"call":"secret.reveal","secret":77}"#,
+        ),
+        (
+            Request::ImagesOpen { name: "pv-1.img".into() },
+            r#"{"call":"images.open","directory":"/usr","name":"pv-1.img"}"#,
+        ),
+        (Request::FilesystemsGrow, r#"{"call":"filesystems.grow","fs_type":null}"#),
+    ] {
+        assert_eq!(audit_view_in(&session, &handles, &request).to_string(), view);
+    }
+}
