@@ -9,22 +9,6 @@ use serde::Serialize;
 use wasmount_core::grants::{Grants, Use};
 use wasmount_pack::{Capability, Import, Inspection};
 
-/// Every capability, in the order of docs/grants.md.
-pub(crate) const ALL: [Capability; 12] = [
-    Capability::State,
-    Capability::Secrets,
-    Capability::Images,
-    Capability::ImagesCreate,
-    Capability::ImagesGrow,
-    Capability::Devices,
-    Capability::FilesystemsFormat,
-    Capability::FilesystemsCheck,
-    Capability::FilesystemsGrow,
-    Capability::MountsBlock,
-    Capability::MountsBind,
-    Capability::MountsTmpfs,
-];
-
 /// How a capability is written in grants.toml: its section, and its key if it is but one of
 /// several there.
 pub(crate) fn lines(capability: Capability) -> &'static str {
@@ -64,13 +48,13 @@ pub(crate) fn is_given(grants: &Grants, capability: Capability) -> bool {
     }
 }
 
-/// The use of a secret that a function needs beyond its capability.
+/// How the use of a secret that a function needs beyond its capability is written.
 fn secret_use(import: &Import) -> Option<(Use, &'static str)> {
-    match (import.interface.as_str(), import.function.as_str()) {
-        ("secrets", "secret.reveal") => Some((Use::Reveal, "[[secrets]] uses = [\"reveal\"]")),
-        ("mounts-tmpfs", "write-secret") => Some((Use::File, "[[secrets]] uses = [\"file\"]")),
-        _ => None,
-    }
+    let lines = |used| match used {
+        Use::Reveal => "[[secrets]] uses = [\"reveal\"]",
+        Use::File => "[[secrets]] uses = [\"file\"]",
+    };
+    import.secret_use().map(|used| (used, lines(used)))
 }
 
 /// How a component's imports and a grants file fit.
@@ -113,7 +97,7 @@ impl Coverage {
             let asks = &component.manifest.asks;
             let ask = asks.iter().find(|ask| Some(ask.capability) == import.capability);
             (!needs.is_empty()).then(|| Missing {
-                function: format!("{}.{}", import.interface, import.function),
+                function: import.short(),
                 needs,
                 reason: ask.map(|ask| ask.reason.as_str().to_owned()),
             })
@@ -146,12 +130,16 @@ pub fn asked(component: &Inspection) -> Vec<&'static str> {
     let asked = |&capability: &Capability| {
         component.imports.iter().any(|import| import.capability == Some(capability))
     };
-    ALL.into_iter().filter(asked).map(lines).collect()
+    Capability::ALL.into_iter().filter(asked).map(lines).collect()
 }
 
 /// What is given, as it is written in the file.
 pub fn given(grants: &Grants) -> Vec<&'static str> {
-    ALL.into_iter().filter(|&capability| is_given(grants, capability)).map(lines).collect()
+    Capability::ALL
+        .into_iter()
+        .filter(|&capability| is_given(grants, capability))
+        .map(lines)
+        .collect()
 }
 
 fn unused(component: &Inspection, grants: &Grants) -> Vec<&'static str> {
@@ -170,7 +158,7 @@ fn unused(component: &Inspection, grants: &Grants) -> Vec<&'static str> {
             && !used.contains(&capability)
             && (!within || used.contains(&Capability::Images))
     };
-    ALL.into_iter().filter(unused).map(lines).collect()
+    Capability::ALL.into_iter().filter(unused).map(lines).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `wasmount inspect`: what a component is and everything it can ever ask of a node, for whoever
 //! is to decide what to grant. What a vendor wrote was made harmless to a terminal before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
@@ -12,6 +12,7 @@ use wasmount_pack::{Capability, Inspection};
 use crate::arguments;
 use crate::component::Component;
 use crate::output::{Output, wrap};
+use crate::requested;
 
 /// The JSON document.
 #[derive(Serialize)]
@@ -26,6 +27,8 @@ struct Document<'a> {
     unexplained: Vec<Capability>,
     /// The manifest asks for it, and it is not imported.
     unused: Vec<Capability>,
+    /// What of it all has to be named to be accepted, by that name.
+    super_privileged: BTreeSet<String>,
 }
 
 /// Prints what is in the file.
@@ -40,6 +43,7 @@ pub fn run(arguments: &arguments::Inspect, output: &mut Output<'_>) -> Result<()
             inspection,
             unexplained: inspection.unexplained().into_iter().collect(),
             unused: inspection.unused().into_iter().collect(),
+            super_privileged: requested::super_privileged(inspection),
         });
     }
     let text = describe(inspection, component.bytes.len(), &sha256);
@@ -85,16 +89,40 @@ fn describe(
         writeln!(text, "\nit asks for, and does only as far as grants.toml allows:")?;
     }
     for (capability, functions) in &functions {
-        let ask = manifest.asks.iter().find(|ask| Some(ask.capability) == *capability);
-        let capability = capability.map(|capability| capability.to_string()).unwrap_or_default();
-        writeln!(text, "    {capability}")?;
+        let Some(capability) = *capability else { continue };
+        let ask = manifest.asks.iter().find(|ask| ask.capability == capability);
+        match requested::is_super_privileged(inspection, capability) {
+            true => writeln!(text, "    {capability}  ({})", requested::MARK)?,
+            false => writeln!(text, "    {capability}")?,
+        }
         writeln!(text, "{}", wrap("for", functions.iter().map(String::as_str), ", "))?;
+        let parameters = ask.map(|ask| requested::in_words(&ask.parameters())).unwrap_or_default();
+        if !parameters.is_empty() {
+            writeln!(text, "{}", wrap("of", parameters.split(' '), " "))?;
+        }
         let reason = ask.map_or("(the vendor does not say)", |ask| ask.reason.as_str());
         writeln!(text, "{}", wrap("why", reason.split(' '), " "))?;
     }
     if !free.is_empty() {
         writeln!(text, "\nit uses what needs no grant:")?;
         writeln!(text, "{}", wrap("", free.iter().map(String::as_str), ", "))?;
+    }
+    let limits = manifest.limits.parameters();
+    if !limits.is_empty() {
+        let limits = limits.iter().map(|(key, number)| format!("{key} {number}"));
+        writeln!(text, "\nit needs in [limits]: {}", join(limits))?;
+    }
+    if !manifest.options.is_empty() {
+        writeln!(text, "\nvolumes can set:")?;
+        for option in &manifest.options {
+            writeln!(text, "    {}", option.name)?;
+            let description = option.description.as_str();
+            writeln!(text, "{}", wrap("", description.split(' '), " "))?;
+            let words = requested::option_in_words(option);
+            if !words.is_empty() {
+                writeln!(text, "{}", wrap("is", words.split(' '), " "))?;
+            }
+        }
     }
     let unused = inspection.unused();
     if !unused.is_empty() {

@@ -34,6 +34,7 @@ pub mod receipt;
 pub mod recover;
 pub mod remove;
 pub mod report;
+pub mod requested;
 pub mod rollback;
 pub mod stage;
 pub mod strand;

@@ -162,8 +162,10 @@ fn what_cannot_be_made_is_refused_and_nothing_is_written() -> Result<()> {
 fn the_documents_show_what_is_made() -> Result<()> {
     let desk = desk()?;
     wasmount(desk.path(), &["new", "greeter", "--sdk", "wasmount/guest-sdk"])?;
-    let mut files =
-        vec![fs::read_to_string(Path::new(ROOT).join("plugins/loop-image/tests/calls.toml"))?];
+    let mut files = Vec::new();
+    for file in ["wasmount.toml", "tests/calls.toml"] {
+        files.push(fs::read_to_string(Path::new(ROOT).join("plugins/loop-image").join(file))?);
+    }
     for file in ["Cargo.toml", "src/lib.rs", "wasmount.toml", "grants.toml", "tests/calls.toml"] {
         files.push(fs::read_to_string(desk.path().join("greeter").join(file))?);
     }

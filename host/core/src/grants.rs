@@ -12,9 +12,10 @@ mod size;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 pub use error::GrantsError;
+pub use file::DEFAULT_IMAGE_SIZE;
 pub use pattern::{
     Attribute, AttributeValue, DevicePath, Directory, IdPattern, ImagePattern, KeyPattern, MAX_ID,
     is_id, is_rule_name,
@@ -143,7 +144,7 @@ pub struct SecretGrant {
 }
 
 /// What may be done with a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Use {
     /// The component reads it.
@@ -273,6 +274,12 @@ impl<const LOW: u64, const HIGH: u64> Bounded<LOW, HIGH> {
     /// The number.
     pub fn get(self) -> u64 {
         self.0
+    }
+}
+
+impl<const LOW: u64, const HIGH: u64> Serialize for Bounded<LOW, HIGH> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
     }
 }
 

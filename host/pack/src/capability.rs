@@ -46,6 +46,39 @@ pub enum Capability {
     State,
 }
 
+impl Capability {
+    /// Every one, in the order of docs/grants.md.
+    pub const ALL: [Self; 12] = [
+        Self::State,
+        Self::Secrets,
+        Self::Images,
+        Self::ImagesCreate,
+        Self::ImagesGrow,
+        Self::Devices,
+        Self::FilesystemsFormat,
+        Self::FilesystemsCheck,
+        Self::FilesystemsGrow,
+        Self::MountsBlock,
+        Self::MountsBind,
+        Self::MountsTmpfs,
+    ];
+
+    /// Whether a mistake in granting it can cost data that is not this driver's, whatever is asked for
+    /// beside it. Secrets that are revealed are as grave, and are told by their use: see
+    /// [`Ask::super_privileged`](crate::Ask::super_privileged).
+    #[must_use]
+    pub fn is_super_privileged(self) -> bool {
+        matches!(
+            self,
+            Self::Images
+                | Self::ImagesCreate
+                | Self::ImagesGrow
+                | Self::Devices
+                | Self::FilesystemsFormat
+        )
+    }
+}
+
 impl fmt::Display for Capability {
     /// The name in grants.toml.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use wasmount_core::grants::Use;
 use wasmparser::component_types::{ComponentEntityType, ComponentInstanceType};
 use wasmparser::types::Types;
 use wasmparser::{Parser, Payload, Validator};
@@ -14,8 +15,8 @@ use wasmparser::{Parser, Payload, Validator};
 use crate::capability::Capability;
 use crate::component::MANIFEST_SECTION;
 use crate::error::{Error, Result, printable};
-use crate::manifest::Manifest;
-use crate::surface::{Interface, PACKAGE, can_import, needs};
+use crate::manifest::{Manifest, REVEAL};
+use crate::surface::{Interface, PACKAGE, can_import, needs, using};
 
 /// The largest component that is read, in bytes.
 pub const MAX_COMPONENT: usize = 64 << 20;
@@ -78,6 +79,32 @@ fn foreign<'de, D: Deserializer<'de>>(
 ) -> std::result::Result<BTreeSet<String>, D::Error> {
     let said = BTreeSet::<String>::deserialize(deserializer)?;
     Ok(said.iter().map(|name| printable(name, MAX_NAME)).collect())
+}
+
+impl Import {
+    /// `interface.function`, as people are shown it.
+    #[must_use]
+    pub fn short(&self) -> String {
+        format!("{}.{}", self.interface, self.function)
+    }
+
+    /// The name that what it needs has to be accepted by, if it is super-privileged.
+    #[must_use]
+    pub fn super_privileged(&self) -> Option<String> {
+        match self.secret_use() {
+            Some(Use::Reveal) => Some(REVEAL.to_owned()),
+            _ => {
+                let capability = self.capability.filter(|needed| needed.is_super_privileged());
+                capability.map(|capability| capability.to_string())
+            }
+        }
+    }
+
+    /// The use of a secret that the function makes, which has to be granted beside its capability.
+    #[must_use]
+    pub fn secret_use(&self) -> Option<Use> {
+        [Use::Reveal, Use::File].into_iter().find(|used| using(*used) == self.short())
+    }
 }
 
 impl fmt::Display for Import {
@@ -281,4 +308,4 @@ pub(crate) fn readable(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

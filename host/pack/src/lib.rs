@@ -5,6 +5,7 @@
 //! function by function. There is no WebAssembly engine here: nothing of a component is run or
 //! compiled, and whether this host can run it is for `wasmount install` to find out.
 
+mod asks;
 mod capability;
 mod cargo;
 mod component;
@@ -21,13 +22,13 @@ pub use cargo::BuildOptions;
 pub use component::pack;
 pub use error::{Error, Result, deceives};
 pub use inspect::{Import, Inspection, MAX_COMPONENT, inspect};
-pub use manifest::{Ask, Manifest};
+pub use manifest::{Ask, Manifest, Parameters};
 pub use surface::Interface;
 
 /// Builds the crate in a directory and returns its component.
 ///
 /// The crate is a `cdylib` and has `wasmount.toml` beside its Cargo.toml. cargo's own messages
-/// go to standard error. What comes out has passed [`inspect`].
+/// go to standard error. What comes out has passed [`inspect`], and asks for exactly what it imports.
 pub fn build(directory: &Path, options: &BuildOptions) -> Result<Vec<u8>> {
     let workspace = cargo::Workspace::open(directory)?;
     let package = workspace.package_in(directory)?;
@@ -69,7 +70,7 @@ fn finish(
         let module = std::fs::read(path)
             .map_err(|error| Error::new(format!("{}: {error}", path.display())))?;
         let component = pack(&module, manifest).and_then(|component| {
-            inspect(&component)?;
+            asks::check(&inspect(&component)?)?;
             Ok(component)
         });
         components.push(component.map_err(|error| error.during(&package.name))?);

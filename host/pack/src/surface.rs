@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use wasmount_core::grants::Use;
 
 use crate::capability::Capability;
 
@@ -67,6 +68,23 @@ pub(crate) fn needs(interface: &str, function: &str) -> Option<Option<Capability
     let (_, functions) = IMPORTS.iter().find(|&&(name, _)| name == interface)?;
     let (_, capability) = functions.iter().find(|&&(name, _)| name == function)?;
     Some(*capability)
+}
+
+/// The functions that need a capability, as `interface.function`.
+pub(crate) fn needing(capability: Capability) -> impl Iterator<Item = String> {
+    let of = move |&(interface, functions): &(&'static str, &'static [Function])| {
+        let functions = functions.iter().filter(move |(_, needed)| *needed == Some(capability));
+        functions.map(move |(function, _)| format!("{interface}.{function}"))
+    };
+    IMPORTS.iter().flat_map(of)
+}
+
+/// The function that makes this use of a secret, as `interface.function`.
+pub(crate) fn using(used: Use) -> &'static str {
+    match used {
+        Use::Reveal => "secrets.secret.reveal",
+        Use::File => "mounts-tmpfs.write-secret",
+    }
 }
 
 /// A function and what it needs. What is done with a handle needs what the handle was had with.

@@ -21,7 +21,7 @@ const MAX_SETTINGS_BYTES: usize = 16 * 1024;
 const MAX_ENTRIES: usize = 64;
 
 /// An image file may be as long as this where the file does not say.
-const DEFAULT_IMAGE_SIZE: Size = Size::of(1 << 40);
+pub const DEFAULT_IMAGE_SIZE: Size = Size::of(1 << 40);
 
 pub(super) fn parse(text: &str) -> Result<Grants, GrantsError> {
     if text.len() > MAX_FILE {

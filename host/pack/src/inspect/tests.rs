@@ -32,10 +32,15 @@ fn module(items: &str) -> Vec<u8> {
 }
 
 fn component(items: &str) -> Vec<u8> {
-    pack(&module(items), &manifest()).expect("a dummy module is encodable")
+    component_of(items, &manifest())
 }
 
-const VOLUME: &str = "export wasmount:driver/volume@0.1.0;";
+/// A component that imports and exports all that a world has.
+pub(crate) fn component_of(items: &str, manifest: &Manifest) -> Vec<u8> {
+    pack(&module(items), manifest).expect("a dummy module is encodable")
+}
+
+pub(crate) const VOLUME: &str = "export wasmount:driver/volume@0.1.0;";
 const DEVICE: &str = "export wasmount:driver/device@0.1.0;";
 const ATTACHER: &str = "export wasmount:driver/attacher@0.1.0;";
 

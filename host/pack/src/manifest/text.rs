@@ -6,13 +6,15 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use wasmount_core::grants::is_rule_name;
+
 use crate::error::{Error, deceives};
 
 /// A text that only a check makes.
 macro_rules! texts {
     ($($(#[$doc:meta])+ $name:ident if $check:ident else $rule:literal;)+) => { $(
         $(#[$doc])+
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name(String);
 
@@ -55,6 +57,11 @@ texts! {
     /// A line for people.
     Description if is_line else
         "this text is 1 to 512 bytes, without line ends, control or invisible characters";
+    /// The name of a rule for devices, as grants.toml has it.
+    RuleName if is_rule_name else "a rule's name is 1 to 64 of a-z, 0-9 and -";
+    /// The key of a volume's option, or the beginning of some.
+    OptionName if is_option else
+        "an option's name is 1 to 63 of A-Z, a-z, 0-9, `.`, `_` and -; a `*` at the end is any ending";
 }
 
 fn is_name(text: &str) -> bool {
@@ -71,4 +78,10 @@ fn is_version(text: &str) -> bool {
 
 fn is_line(text: &str) -> bool {
     (1..=512).contains(&text.len()) && !text.chars().any(deceives)
+}
+
+fn is_option(text: &str) -> bool {
+    let key = text.strip_suffix('*').unwrap_or(text);
+    (1..=63).contains(&key.len())
+        && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
