@@ -42,6 +42,9 @@ const FOREIGN_TOOLS: &[Program] = &[
     Program("genisoimage", "genisoimage"),
 ];
 
+/// What shows the page of `wasmount audit`, with letters to show it in.
+const BROWSER: &[Program] = &[Program("chromium", "chromium fonts-dejavu-core")];
+
 /// The command. Arguments but `--vm` go to `cargo test` as they are.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (vm, arguments) = match arguments {
@@ -71,6 +74,7 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
         packages::ensure(packages::OTHER_TOOLS, "testing as root")?;
         packages::ensure(TOOLS, "testing as root")?;
         packages::ensure(FOREIGN_TOOLS, "testing as root")?;
+        packages::ensure(BROWSER, "testing as root")?;
     }
     // First, since the shipped driver is then what is left where cargo puts all.
     let crash_driver = dist::build_crash_driver(workspace)?;

@@ -2,7 +2,7 @@
 //! found by the code that `doctor` finds it with; here is what they say.
 
 use wasmount_core::bundle::Receipt;
-use wasmount_core::grants::{Grants, Isolation, Use};
+use wasmount_core::grants::{Grants, Isolation, Size, Use};
 use wasmount_core::guest::engine::WASMTIME_VERSION;
 use wasmount_pack::{Capability, Inspection};
 
@@ -162,27 +162,43 @@ fn examine_coverage(coverage: &Coverage, found: &mut Findings) {
 fn examine_width(row: &Row, found: &mut Findings) {
     let (Some(requested), Some(granted)) = (&row.requested, &row.granted) else { return };
     for (key, asked) in &requested.parameters {
-        let Some(given) = granted.get(key) else { continue };
-        // A size or a number is one value; lists are compared entry by entry.
-        if key.starts_with("max-") {
-            continue;
-        }
-        let beyond: Vec<&str> = given.difference(asked).map(String::as_str).collect();
+        let given = granted.get(key).into_iter().flatten();
+        let beyond: Vec<&str> = given
+            .filter(|given| !asked.iter().any(|asked| covers(key, asked, given)))
+            .map(String::as_str)
+            .collect();
         if !beyond.is_empty() {
+            let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
             found.warning(
                 "grant-wider-than-request",
                 format!(
-                    "{} gives {key} {}, and that is not asked for",
+                    "{} gives {key} {}, and the component asks for {}",
                     lines(row.capability),
-                    beyond.join(", ")
+                    beyond.join(", "),
+                    asked.join(", ")
                 ),
                 "a later version could use it without asking",
-                format!(
-                    "narrow `{key}` to {}",
-                    Vec::from_iter(asked.iter().map(String::as_str)).join(", ")
-                ),
+                format!("give no more of `{key}` than is asked for"),
             );
         }
+    }
+}
+
+/// Whether what is asked for is at least what is given: a name, a pattern with a `*`, or the most of
+/// something.
+fn covers(key: &str, asked: &str, given: &str) -> bool {
+    let most = |text: &str| Some(Size::try_from(text.to_owned()).ok()?.bytes());
+    match key {
+        "max-size" => most(given) <= most(asked),
+        "max-files" => given.parse::<u64>().ok() <= asked.parse().ok(),
+        _ => match asked.split_once('*') {
+            None => asked == given,
+            Some((before, after)) => {
+                given.len() >= before.len() + after.len()
+                    && given.starts_with(before)
+                    && given.ends_with(after)
+            }
+        },
     }
 }
 

@@ -7,17 +7,18 @@ use wasmount_core::bundle::{Bundle, COMPONENT, Receipt, receipt};
 use wasmount_core::call::DriverName;
 use wasmount_core::grants::{Grants, Isolation as Demand};
 use wasmount_core::guest::landlock;
+use wasmount_pack::manifest::Ask;
 use wasmount_pack::{Capability, Inspection};
 
 use super::findings::{Evidence, functions_of, is_of_interest};
 use super::granted;
-use super::review::{Component, Installed, Isolation, Log, Parameters, Requested, Review, Row};
+use super::review::{Component, Installed, Isolation, Log, Requested, Review, Row};
 use crate::component;
-use crate::coverage;
 use crate::doctor::{installation, node, places};
 use crate::finding::Findings;
 use crate::installed;
 use crate::layout::PluginDir;
+use crate::requested;
 
 /// Reviews a driver.
 pub(super) fn review(plugins: &PluginDir, driver: &DriverName) -> Review {
@@ -67,7 +68,7 @@ fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: 
     let inspection = inspect(&path.join(COMPONENT), receipt, found);
     let lacking = landlock::lacking();
     let log = Log::default();
-    review.capabilities = coverage::ALL
+    review.capabilities = Capability::ALL
         .into_iter()
         .map(|capability| row(capability, inspection.as_ref(), grants.as_ref()))
         .filter(is_of_interest)
@@ -136,12 +137,14 @@ fn row(capability: Capability, inspection: Option<&Inspection>, grants: Option<&
         (!functions.is_empty() || ask.is_some()).then(|| Requested {
             reason: ask.map(|ask| ask.reason.to_string()),
             functions,
-            parameters: Parameters::new(),
+            parameters: ask.map(Ask::parameters).unwrap_or_default(),
         })
     });
     Row {
         capability,
-        super_privileged: granted::is_super_privileged(capability, grants),
+        super_privileged: inspection
+            .is_some_and(|inspection| requested::is_super_privileged(inspection, capability))
+            || grants.is_some_and(|grants| granted::is_super_privileged(grants, capability)),
         requested,
         granted: grants.and_then(|grants| granted::of(grants, capability)),
         used: None,

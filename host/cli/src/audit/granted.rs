@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use wasmount_core::grants::{Grants, Isolation, Use};
 use wasmount_core::kernel::filesystems::Filesystem;
-use wasmount_pack::Capability;
+use wasmount_pack::{Capability, Parameters};
 
-use super::review::{Parameters, Setting};
+use super::review::Setting;
 use crate::coverage;
 
 /// What is granted of a capability; none if it is not.
@@ -85,20 +85,14 @@ pub(super) fn settings(grants: &Grants) -> Vec<Setting> {
     settings
 }
 
-/// Whether a capability reaches further than others do: it writes to or makes what outlives the
-/// pod, or shows what is secret.
-pub(super) fn is_super_privileged(capability: Capability, grants: Option<&Grants>) -> bool {
+/// Whether more is given with a capability than with others, as it is granted: of secrets, to see
+/// their values.
+pub(super) fn is_super_privileged(grants: &Grants, capability: Capability) -> bool {
     match capability {
-        Capability::Images
-        | Capability::ImagesCreate
-        | Capability::ImagesGrow
-        | Capability::FilesystemsFormat
-        | Capability::Devices => true,
         Capability::Secrets => {
-            let mut secrets = grants.into_iter().flat_map(|grants| &grants.secrets);
-            secrets.any(|secret| secret.uses.contains(&Use::Reveal))
+            grants.secrets.iter().any(|secret| secret.uses.contains(&Use::Reveal))
         }
-        _ => false,
+        _ => capability.is_super_privileged(),
     }
 }
 

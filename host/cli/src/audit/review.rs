@@ -1,11 +1,11 @@
 //! What a reviewer is told of one driver: plain data, the same in every format. Texts that a vendor
 //! or a volume's user wrote are in it as they are; each format makes them harmless in its own way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use wasmount_core::bundle::receipt::Attaching;
-use wasmount_pack::Capability;
+use wasmount_pack::{Capability, Parameters};
 
 use crate::finding::Finding;
 
@@ -76,9 +76,6 @@ pub(super) struct Log {
     /// Whether earlier lines have been rotated away.
     pub(super) rotated: bool,
 }
-
-/// The values of a parameter, by its key in grants.toml.
-pub(super) type Parameters = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// One capability: requested, granted, used.
 #[derive(Debug, Serialize)]
