@@ -249,7 +249,11 @@ pub struct Call {
 
 /// `wasmount log`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Log {
+    /// What to do with the log instead of showing calls.
+    #[command(subcommand)]
+    pub whole: Option<WholeLog>,
     /// The driver's name; without it, all drivers
     #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
     pub driver: Option<DriverName>,
@@ -281,6 +285,49 @@ pub struct Log {
     /// Where the audit log is, of drivers that are no longer installed
     #[arg(long, value_name = "DIR", conflicts_with = "plugin_dir")]
     pub log_dir: Option<PathBuf>,
+}
+
+/// What is done with a log as a whole.
+#[derive(Debug, Subcommand)]
+pub enum WholeLog {
+    /// Check that no line was changed or taken away, and name the first place where one was
+    Verify(LogVerify),
+    /// Print what `verify --head` compares the log with later; to be kept off the node
+    Head(LogHead),
+}
+
+/// `wasmount log verify`.
+#[derive(Debug, Args)]
+pub struct LogVerify {
+    /// The driver's name; without it, all drivers
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: Option<DriverName>,
+    /// What `wasmount log head` printed earlier: that what the log had then is still there
+    #[arg(long, value_name = "FILE")]
+    pub head: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// Where the audit log is, of drivers that are no longer installed
+    #[arg(long, value_name = "DIR", conflicts_with = "plugin_dir", requires = "data_dir")]
+    pub log_dir: Option<PathBuf>,
+    /// Where their records were, and the head of the log is
+    #[arg(long, value_name = "DIR", conflicts_with = "plugin_dir", requires = "log_dir")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// `wasmount log head`.
+#[derive(Debug, Args)]
+pub struct LogHead {
+    /// The driver's name; without it, all drivers
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: Option<DriverName>,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
 }
 
 /// `wasmount audit`.

@@ -1,12 +1,16 @@
 //! `wasmount log`: what drivers were asked, what was decided and done, from their audit logs.
 //!
-//! It reads and changes nothing. A line that is torn, or nobody knows whose, is told of and
+//! It reads and changes nothing. `verify` and `head` are about the log as a whole. A line that is torn, or nobody knows whose, is told of and
 //! skipped: a log is read most eagerly after something went wrong.
 
+mod chain;
 mod files;
+mod head;
 mod line;
+mod snapshot;
 mod story;
 pub mod trace;
+mod verify;
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,10 +18,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::Bundle;
+use wasmount_core::bundle::{Bundle, Receipt};
 use wasmount_core::call::DriverName;
 
-use crate::arguments;
+use crate::arguments::{self, WholeLog};
 use crate::layout::PluginDir;
 use crate::output::Output;
 use files::{Files, Skipped};
@@ -29,6 +33,11 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Shows what is asked for; with `--follow`, until somebody stops it.
 pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
+    match &arguments.whole {
+        Some(WholeLog::Verify(arguments)) => return verify::run(arguments, output),
+        Some(WholeLog::Head(arguments)) => return head::run(arguments, output),
+        None => {}
+    }
     let mut logs = find(arguments)?;
     let with_driver = logs.len() > 1;
     let mut told = Vec::new();
@@ -130,6 +139,11 @@ fn logged(directory: &std::path::Path) -> Result<Vec<DriverName>> {
 
 /// Where an installed driver writes its log.
 fn log_dir(plugins: &PluginDir, driver: &DriverName) -> Result<PathBuf> {
+    receipt(plugins, driver).map(|receipt| receipt.log_dir)
+}
+
+/// What says where an installed driver's log and its head are.
+fn receipt(plugins: &PluginDir, driver: &DriverName) -> Result<Receipt> {
     let directory = plugins.driver(driver);
     if !directory.is_ours() {
         bail!(
@@ -142,11 +156,10 @@ fn log_dir(plugins: &PluginDir, driver: &DriverName) -> Result<PathBuf> {
     let receipt = version
         .with_context(|| format!("{} leads nowhere", directory.current().display()))
         .and_then(|version| Ok(Bundle::read_at(&directory.version(&version))?.receipt));
-    let receipt = receipt.context(
+    receipt.context(
         "nothing tells where the driver's log is; name the directory with --log-dir \
          (/var/log/wasmount unless it was installed otherwise)",
-    )?;
-    Ok(receipt.log_dir)
+    )
 }
 
 fn wanted(arguments: &arguments::Log, story: &Story) -> bool {

@@ -99,12 +99,14 @@ pub(super) fn append(
     let mut head = Head { seq: seq - 1, digest: prev, oldest, began, time: now() };
     head_file.write(&head);
     if length + text.len() as u64 > MAX_FILE {
-        // A call that is cut off here leaves more than the head says is kept, and not less.
+        // Whoever is cut off here leaves more than the head says is kept, and not less, even if it is
+        // the node: the one time that the head is made durable.
         if rotated(path, KEPT).exists()
             && let Some(first) = first(&rotated(path, KEPT - 1))
         {
             head.oldest = first;
             head_file.write(&head);
+            head_file.sync();
         }
         rotate(path)?;
     }

@@ -3,7 +3,7 @@
 //! The log alone cannot tell that its end or its beginning is gone, so this is kept apart from it:
 //! `<data-dir>/<vendor>~<driver>/log-head.json`, which is no volume's record, since those are in
 //! `volumes/`. It is written over in place with each append, after the log and under its lock, and
-//! made durable by nobody. Where it cannot be, as in kube-controller-manager, there is none.
+//! made durable only before a file of the log is given up. Where it cannot be, as in kube-controller-manager, there is none.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -90,6 +90,13 @@ impl HeadFile {
             let mut text = format!("{:1$}", head.to_json().to_string(), LENGTH - 1);
             text.push('\n');
             let _ = file.write_all_at(text.as_bytes(), 0);
+        }
+    }
+
+    /// Makes durable what was written.
+    pub(super) fn sync(&self) {
+        if let Some(file) = &self.0 {
+            let _ = file.sync_data();
         }
     }
 }
