@@ -172,6 +172,18 @@ const FIXTURES: &[Fixture] = &[
         plant: |node, _| mode(&node.path("plugins"), 0o777),
     },
     Fixture {
+        id: "log-broken",
+        severity: "error",
+        what: "the audit log is not in order: ",
+        grants: &[],
+        calls: USED,
+        plant: |node, _| {
+            let log = node.path("log/example.com~secret-files.jsonl");
+            let text = fs::read_to_string(&log).expect("a log");
+            fs::write(&log, text.replacen("mount", "moumt", 1)).expect("written");
+        },
+    },
+    Fixture {
         id: "driver-unusable",
         severity: "error",
         what: "current is not a link to a version",

@@ -32,7 +32,7 @@ impl Life {
         image.call(&["unmountdevice", &device_dir]).success();
         image.call(&["detach", life.volume, "node-1"]).success();
         let other = options(life.refused, "rw", &[("image", "other")]);
-        image.call(&["attach", &other, "node-1"]).fails_with("grant:images");
+        image.call(&["attach", &other, "node-1"]).fails_with("grant:images.names");
         node.is_idle();
         life
     }

@@ -10,7 +10,7 @@ mod line;
 mod snapshot;
 mod story;
 pub mod trace;
-mod verify;
+pub(crate) mod verify;
 
 use std::collections::HashMap;
 use std::fs;

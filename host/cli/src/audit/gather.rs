@@ -18,6 +18,7 @@ use crate::doctor::{installation, node, places};
 use crate::finding::Findings;
 use crate::installed;
 use crate::layout::PluginDir;
+use crate::log::verify;
 use crate::requested;
 
 /// Reviews a driver.
@@ -66,6 +67,7 @@ fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: 
         review.settings = granted::settings(grants);
     }
     let inspection = inspect(&path.join(COMPONENT), receipt, found);
+    examine_log(receipt, found);
     let lacking = landlock::lacking();
     let log = Log::default();
     review.capabilities = Capability::ALL
@@ -106,6 +108,21 @@ fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: 
         },
         log,
     });
+}
+
+/// Whether what the log says of the past can be believed.
+fn examine_log(receipt: &Receipt, found: &mut Findings) {
+    let what = match verify::broken(receipt) {
+        Ok(None) => return,
+        Ok(Some(broken)) => format!("the audit log is not in order: {broken}"),
+        Err(error) => format!("the audit log cannot be checked: {error:#}"),
+    };
+    found.error(
+        "log-broken",
+        what,
+        "what the driver is said to have done may not be all, or not true",
+        format!("find out who changed it; `wasmount log verify {}` says more", receipt.driver),
+    );
 }
 
 /// What the component asks for, if it is the one that was installed.

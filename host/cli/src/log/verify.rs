@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use wasmount_core::audit::head::Head;
 use wasmount_core::audit::node_started;
+use wasmount_core::bundle::Receipt;
 use wasmount_core::call::DriverName;
 
 use super::chain::{self, Broken, Findings};
@@ -51,6 +52,17 @@ pub(super) fn run(arguments: &arguments::LogVerify, output: &mut Output<'_>) -> 
         1 => bail!("1 log is not in order"),
         count => bail!("{count} logs are not in order"),
     }
+}
+
+/// The first place where an installed driver's log is not what the driver wrote; none if it is.
+pub(crate) fn broken(receipt: &Receipt) -> Result<Option<String>> {
+    let path = receipt.log_dir.join(super::file_name(&receipt.driver));
+    let head = Head::path(&receipt.data_dir, &receipt.driver.tilde());
+    let log = Snapshot::take(&path, &head)?;
+    Ok(chain::examine(&log, node_started()).broken.map(|Broken { at, what }| match at {
+        Some(at) => format!("{at}: {what}"),
+        None => what,
+    }))
 }
 
 /// Drivers, where their logs are, and the heads of them.
