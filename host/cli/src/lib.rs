@@ -2,7 +2,7 @@
 //!
 //! One module for each command, and beneath them `layout` (what lies where), `stage`, `remove` and
 //! `close` (the only ones that change the plugin directory), `strand` (may it be changed?), `accept` and `installed` (would the driver
-//! work?), `usage` and `leftovers` (what does it have on this node?), `coverage` and `changes` (what
+//! work?), `usage` and `leftovers` (what does it have on this node?), `used` (what has it done there?), `coverage` and `changes` (what
 //! is asked for and granted). kubelet's calls are no business of this crate: it decides nothing
 //! about them.
 
@@ -42,6 +42,7 @@ pub mod test;
 pub mod time;
 pub mod uninstall;
 pub mod usage;
+pub mod used;
 
 use std::process::ExitCode;
 

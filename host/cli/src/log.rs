@@ -24,8 +24,9 @@ use wasmount_core::call::DriverName;
 use crate::arguments::{self, WholeLog};
 use crate::layout::PluginDir;
 use crate::output::Output;
-use files::{Files, Skipped};
-use line::Line;
+pub(crate) use files::Files;
+use files::Skipped;
+pub(crate) use line::Line;
 use story::Story;
 
 /// How often a log that is followed is looked at.
@@ -120,7 +121,7 @@ fn find(arguments: &arguments::Log) -> Result<Vec<Log>> {
         .collect()
 }
 
-fn file_name(driver: &DriverName) -> String {
+pub(crate) fn file_name(driver: &DriverName) -> String {
     format!("{}.jsonl", driver.tilde())
 }
 
@@ -138,7 +139,7 @@ fn logged(directory: &std::path::Path) -> Result<Vec<DriverName>> {
 }
 
 /// Where an installed driver writes its log.
-fn log_dir(plugins: &PluginDir, driver: &DriverName) -> Result<PathBuf> {
+pub(crate) fn log_dir(plugins: &PluginDir, driver: &DriverName) -> Result<PathBuf> {
     receipt(plugins, driver).map(|receipt| receipt.log_dir)
 }
 

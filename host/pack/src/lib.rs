@@ -23,7 +23,7 @@ pub use component::pack;
 pub use error::{Error, Result, deceives};
 pub use inspect::{Import, Inspection, MAX_COMPONENT, inspect};
 pub use manifest::{Ask, Manifest, Parameters};
-pub use surface::Interface;
+pub use surface::{Interface, capability_of};
 
 /// Builds the crate in a directory and returns its component.
 ///

@@ -87,6 +87,17 @@ pub(crate) fn using(used: Use) -> &'static str {
     }
 }
 
+/// What a host call needs, by the name that it has in the audit log and in recordings:
+/// `interface.function`, or `resource.method`.
+#[must_use]
+pub fn capability_of(host_call: &str) -> Option<Capability> {
+    IMPORTS.iter().find_map(|&(interface, functions)| {
+        let function = host_call.strip_prefix(interface).and_then(|rest| rest.strip_prefix('.'));
+        let is = |name: &str| Some(name) == function || name == host_call;
+        functions.iter().find(|(name, _)| is(name)).and_then(|(_, capability)| *capability)
+    })
+}
+
 /// A function and what it needs. What is done with a handle needs what the handle was had with.
 type Function = (&'static str, Option<Capability>);
 

@@ -15,7 +15,7 @@ use super::line::Line;
 
 /// The log of one driver.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     path: PathBuf,
     /// Oldest first.
     open: Vec<Open>,
@@ -33,20 +33,20 @@ struct Open {
 
 /// What was read and is no line of the log's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Skipped {
-    pub(super) path: PathBuf,
+pub(crate) struct Skipped {
+    pub(crate) path: PathBuf,
     /// The number of the first such line.
-    pub(super) first: u64,
-    pub(super) count: u64,
+    pub(crate) first: u64,
+    pub(crate) count: u64,
 }
 
 impl Files {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, open: Vec::new() }
     }
 
     /// Reads all that has been written since the last time. Returns what had to be skipped.
-    pub(super) fn read(&mut self, take: &mut dyn FnMut(Line)) -> Result<Vec<Skipped>> {
+    pub(crate) fn read(&mut self, take: &mut dyn FnMut(Line)) -> Result<Vec<Skipped>> {
         self.open_newer()?;
         let mut skipped = Vec::new();
         for open in &mut self.open {
