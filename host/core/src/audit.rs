@@ -86,11 +86,11 @@ impl Audit {
     /// Appends what was gathered. Durability is left to the kernel: a lost tail after a power cut
     /// is no lost volume. While other calls have the log locked, `stopped` is asked between tries,
     /// with the time that it may take to answer.
-    pub fn flush(&mut self, stopped: impl FnMut(Duration) -> bool) {
+    pub fn flush(&mut self, mut stopped: impl FnMut(Duration) -> bool) {
         // There is nobody to tell of a failure: standard error is part of the reply. What could not
         // be written is tried again at the end.
         if !self.lines.is_empty()
-            && chain::append(&self.path, &self.head, &self.lines, stopped).is_ok()
+            && chain::append(&self.path, &self.head, &self.lines, &mut stopped).is_ok()
         {
             self.lines.clear();
         }

@@ -9,7 +9,7 @@
 //! is in the file. Nothing is refused here because of what is found: `wasmount log verify` judges.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(super) fn append(
     path: &Path,
     head: &Path,
     lines: &[Map<String, Value>],
-    mut stopped: impl FnMut(Duration) -> bool,
+    stopped: &mut dyn FnMut(Duration) -> bool,
 ) -> std::io::Result<()> {
     let mut file = open(path)?;
     loop {
@@ -200,8 +200,10 @@ fn seq(line: &[u8]) -> Option<u64> {
 
 /// The number of the first line of a file.
 fn first(path: &Path) -> Option<u64> {
-    let file = BufReader::new(File::open(path).ok()?);
-    file.take(2 * MAX_LINE as u64).split(b'\n').find_map(|line| seq(&line.ok()?))
+    let file = File::open(path).ok()?;
+    let mut bytes = vec![0; file.metadata().ok()?.len().min(2 * MAX_LINE as u64) as usize];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    bytes.split(|byte| *byte == b'\n').find_map(seq)
 }
 
 /// The number of the oldest line that there is.
