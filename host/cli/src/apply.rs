@@ -4,6 +4,7 @@
 //! is installed is ever written to.
 
 use anyhow::{Context as _, Result};
+use wasmount_core::bundle::receipt::GrantsFrom;
 
 use crate::arguments;
 use crate::changes;
@@ -42,6 +43,7 @@ pub fn run(arguments: &arguments::GrantsApply, output: &mut Output<'_>) -> Resul
         present: &present.bundle.receipt,
         grants: &file.text,
         grants_source: receipt::origin(&arguments.file),
+        grants_from: GrantsFrom::File,
     })?;
     let staged = present.install(&plugins, &lock, &receipt, &file.text)?;
     drop(lock);

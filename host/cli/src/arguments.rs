@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use wasmount_core::call::{DriverName, NodeName, Operation};
 use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
-use wasmount_pack::manifest::Name;
+use wasmount_pack::manifest::{Name, Operators};
 
 use crate::finding::Severity;
 use crate::{layout, new, time};
@@ -36,6 +36,8 @@ pub enum Command {
     Test(Test),
     /// Show what a component is, exports and asks for
     Inspect(Inspect),
+    /// Compare two components, two grants files, or what is installed with either
+    Diff(Diff),
     /// Install a component as a FlexVolume driver of this node, or upgrade one
     Install(Box<Install>),
     /// Remove a driver from this node, unless volumes of it are in use
@@ -110,13 +112,25 @@ pub struct Install {
     /// The driver's name, as pods and PersistentVolumes write it
     #[arg(long, value_name = "VENDOR/NAME", value_parser = driver_name)]
     pub driver: DriverName,
-    /// What the component may do; without it, what the driver is granted already, and nothing if
-    /// it is new
+    /// What the component may do; without it, what the driver is granted already. If it is new, or asks
+    /// for more than before, somebody at a terminal is asked; elsewhere a new one is granted nothing, and
+    /// an upgrade that asks for more is refused
     #[arg(long, value_name = "FILE", conflicts_with = "no_grants")]
     pub grants: Option<PathBuf>,
     /// Grant nothing, whatever the driver is granted already
     #[arg(long)]
     pub no_grants: bool,
+    /// Grant what the component's manifest asks for, exactly as it asks
+    #[arg(long, conflicts_with_all = ["grants", "no_grants"])]
+    pub accept_requested: bool,
+    /// Something super-privileged that is asked for and to be granted, such as `images` or
+    /// `secrets.reveal`; once for each
+    #[arg(long, value_name = "NAME", requires = "accept_requested")]
+    pub accept: Vec<String>,
+    /// What no vendor can know of a grants file: images.directory=DIR, reply.failure-exit-code=0 or 1,
+    /// config.KEY=TEXT; once for each
+    #[arg(long, value_name = "KEY=VALUE", requires = "accept_requested", value_parser = operators)]
+    pub with: Vec<Operators>,
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
@@ -146,6 +160,23 @@ pub struct Install {
     /// The driver program [default: wasmount-driver beside this program]
     #[arg(long, value_name = "FILE")]
     pub driver_binary: Option<PathBuf>,
+}
+
+/// `wasmount diff`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 nothing differs, 3 something does, 1 failed, 2 wrong usage.")]
+pub struct Diff {
+    /// A component, a grants file, or an installed driver: VENDOR/NAME, or VENDOR/NAME@VERSION of those
+    /// that `wasmount list` shows
+    pub old: String,
+    /// What it is compared with: the same
+    pub new: String,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `wasmount uninstall`.
@@ -435,6 +466,25 @@ fn operation(text: &str) -> Result<Operation, String> {
         let names: Vec<&str> = Operation::ALL.iter().map(|operation| operation.name()).collect();
         format!("valid: {}", names.join(", "))
     })
+}
+
+/// One key of what the operator says, and nothing of the others.
+pub fn operators(text: &str) -> Result<Operators, String> {
+    let known = "valid: images.directory=DIR, reply.failure-exit-code=0 or 1, config.KEY=TEXT";
+    let (key, value) = text.split_once('=').ok_or(known)?;
+    let mut operators = Operators::default();
+    match (key, key.strip_prefix("config.")) {
+        ("images.directory", _) => operators.images_directory = Some(value.to_owned()),
+        ("reply.failure-exit-code", _) => {
+            let code = value.parse().ok().filter(|code| *code <= 1);
+            operators.failure_exit_code = Some(code.ok_or("valid: 0, 1")?);
+        }
+        (_, Some(setting)) if !setting.is_empty() => {
+            operators.config.insert(setting.to_owned(), value.to_owned());
+        }
+        _ => return Err(known.to_owned()),
+    }
+    Ok(operators)
 }
 
 fn time(text: &str) -> Result<SystemTime, String> {

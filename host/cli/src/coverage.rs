@@ -11,7 +11,7 @@ use wasmount_pack::{Capability, Import, Inspection};
 
 /// How a capability is written in grants.toml: its section, and its key if it is but one of
 /// several there.
-pub(crate) fn lines(capability: Capability) -> &'static str {
+pub fn lines(capability: Capability) -> &'static str {
     match capability {
         Capability::State => "[state]",
         Capability::Secrets => "[[secrets]]",
@@ -28,8 +28,8 @@ pub(crate) fn lines(capability: Capability) -> &'static str {
     }
 }
 
-/// Whether any of it is given.
-pub(crate) fn is_given(grants: &Grants, capability: Capability) -> bool {
+/// Whether a capability is given at all.
+pub fn is_given(grants: &Grants, capability: Capability) -> bool {
     let images = grants.images.as_ref();
     let filesystems = grants.filesystems.as_ref();
     match capability {

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::receipt::Attaching;
+use wasmount_core::bundle::receipt::{Attaching, GrantsFrom};
 use wasmount_core::bundle::{Bundle, Receipt};
 use wasmount_core::guest::compiler::{self, Cpu};
 use wasmount_core::guest::engine::WASMTIME_VERSION;
@@ -15,6 +15,7 @@ use wasmount_core::guest::engine::WASMTIME_VERSION;
 use crate::accept;
 use crate::arguments;
 use crate::component::{Component, read_at_most};
+use crate::consent;
 use crate::coverage::Coverage;
 use crate::given::Given;
 use crate::installed::Installed;
@@ -38,7 +39,8 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let component = Component::read(&arguments.file)?;
     refuse_foreign(&component)?;
-    let named = Given::named(arguments)?;
+    let directory = plugins.driver(&arguments.driver);
+    let agreed = consent::obtain(arguments, &component, &directory, output)?;
     let driver = read_at_most(&driver_binary(arguments)?, MAX_DRIVER)
         .context("the driver program cannot be installed; name another with --driver-binary")?;
 
@@ -52,8 +54,8 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     let image = compiler::compile(&component.bytes, cpu)
         .with_context(|| format!("{}", arguments.file.display()))?;
     let lock = plugins.lock(|| output.waiting(&plugins))?;
-    let directory = plugins.driver(&arguments.driver);
-    let given = match named {
+    agreed.holds(&directory)?;
+    let given = match agreed.given {
         Some(given) => given,
         None => Given::before(&arguments.driver, &directory)?,
     };
@@ -64,6 +66,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         cpu,
         grants: &given.file.text,
         grants_source: &given.source,
+        grants_from: given.from,
     };
     let receipt = receipt::write(arguments, &contents)?;
     let version = Version {
@@ -152,6 +155,7 @@ fn is_installed(plugins: &PluginDir, wanted: &Receipt) -> bool {
         let same = Receipt {
             source: present.source.clone(),
             grants_source: present.grants_source.clone(),
+            grants_from: present.grants_from,
             installed_by: present.installed_by.clone(),
             installed_at: present.installed_at.clone(),
             ..wanted.clone()
@@ -183,8 +187,12 @@ fn report(
     let grants = &given.file.grants;
     let report = Report { inspection, grants, attaching, staged };
     report.print(output)?;
-    if given.kept && !given.is_unsaid() {
-        output.text(&format!("  kept     what was granted before, from {}", given.source))?;
+    match given.from {
+        GrantsFrom::Kept => {
+            output.text(&format!("  kept     what was granted before, from {}", given.source))?;
+        }
+        GrantsFrom::Accepted => output.text("  granted  what the manifest asks for, as it asks")?,
+        GrantsFrom::File | GrantsFrom::Nothing | GrantsFrom::RolledBack => {}
     }
     if let Some(before) = before.filter(|before| *before != attaching) {
         output.warn(&format!(
@@ -196,8 +204,8 @@ fn report(
     if given.is_unsaid() && !Coverage::of(inspection, grants).missing.is_empty() {
         let component = arguments.file.display();
         return output.text(&format!(
-            "next: see `wasmount inspect {component}`, write what it may do into a file, and \
-             install again with --grants FILE"
+            "next: see `wasmount inspect {component}`, and install again with --grants FILE, or with \
+             --accept-requested to grant what it asks for"
         ));
     }
     report.warn(output);

@@ -2,8 +2,8 @@
 //!
 //! One module for each command, and beneath them `layout` (what lies where), `stage`, `remove` and
 //! `close` (the only ones that change the plugin directory), `strand` (may it be changed?), `accept` and `installed` (would the driver
-//! work?), `usage` and `leftovers` (what does it have on this node?), `used` (what has it done there?), `coverage` and `changes` (what
-//! is asked for and granted). kubelet's calls are no business of this crate: it decides nothing
+//! work?), `usage` and `leftovers` (what does it have on this node?), `used` (what has it done there?), `requested`, `coverage` and `changes` (what
+//! is asked for and granted), `consent` (is it what the operator wants?). kubelet's calls are no business of this crate: it decides nothing
 //! about them.
 
 pub mod accept;
@@ -16,7 +16,9 @@ pub mod changes;
 pub mod close;
 pub mod completions;
 pub mod component;
+pub mod consent;
 pub mod coverage;
+pub mod diff;
 pub mod doctor;
 pub mod finding;
 pub mod given;
@@ -58,6 +60,7 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
         Command::Build(arguments) => build::run(arguments, output),
         Command::Test(arguments) => test::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
+        Command::Diff(arguments) => return diff::run(arguments, output),
         Command::Install(arguments) => install::run(arguments, output),
         Command::Uninstall(arguments) => uninstall::run(arguments, output),
         Command::List(arguments) => list::run(arguments, output),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use wasmount_core::bundle::Receipt;
-use wasmount_core::bundle::receipt::{self, Capabilities, Digests};
+use wasmount_core::bundle::receipt::{self, Capabilities, Digests, GrantsFrom};
 use wasmount_core::call::NodeName;
 use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
@@ -31,6 +31,8 @@ pub struct Contents<'a> {
     pub grants: &'a str,
     /// Where it came from.
     pub grants_source: &'a str,
+    /// By what it holds.
+    pub grants_from: GrantsFrom,
 }
 
 /// What a receipt says in place of a grants file, where there was none.
@@ -76,6 +78,7 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
         node_only: arguments.node_only,
         source: origin(&arguments.file),
         grants_source: contents.grants_source.to_owned(),
+        grants_from: Some(contents.grants_from),
         installed_by: user(),
         installed_at: rfc3339(SystemTime::now()),
     };
@@ -92,11 +95,13 @@ pub struct Renewed<'a> {
     pub grants: &'a str,
     /// Where it came from.
     pub grants_source: String,
+    /// By what it holds.
+    pub grants_from: GrantsFrom,
 }
 
 /// Writes the receipt of a version that is installed again.
 pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
-    let Renewed { program, present, grants, grants_source } = renewed;
+    let Renewed { program, present, grants, grants_source, grants_from } = renewed;
     let mut receipt = Receipt {
         kubelet_root: present.kubelet_root.clone(),
         data_dir: present.data_dir.clone(),
@@ -105,6 +110,7 @@ pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
         node_name: present.node_name.clone(),
         node_only: present.node_only,
         grants_source: grants_source.clone(),
+        grants_from: program.grants_from.map(|_| *grants_from),
         installed_by: user(),
         installed_at: rfc3339(SystemTime::now()),
         ..(*program).clone()

@@ -5,9 +5,10 @@ use wasmount_core::bundle::receipt::Attaching;
 use wasmount_core::grants::Grants;
 use wasmount_pack::Inspection;
 
-use crate::coverage::{self, Coverage, in_short};
+use crate::coverage::Coverage;
 use crate::grants;
 use crate::output::Output;
+use crate::requested;
 use crate::stage::Staged;
 
 /// The version.
@@ -40,12 +41,27 @@ impl Report<'_> {
         if self.attaching != Attaching::Nobody {
             output.text(&format!("  attach   {}", self.attaching.by()))?;
         }
-        output.text(&format!("  asks     {}", in_short(&coverage::asked(self.inspection))))?;
-        output.text(&format!("  granted  {}", in_short(&coverage::given(self.grants))))
+        let table = requested::table(self.inspection, self.grants);
+        if table.is_empty() {
+            return output
+                .text("  asks     for nothing that has to be granted, and is granted nothing");
+        }
+        output.text(&table)
     }
 
     /// Warns of what the component imports and is not granted.
     pub fn warn(&self, output: &mut Output<'_>) {
+        for (key, needed) in self.inspection.manifest.limits.parameters() {
+            let granted = match key {
+                "memory-mib" => self.grants.limits.memory_mib.get(),
+                _ => self.grants.limits.cpu_seconds.get(),
+            };
+            if granted < needed {
+                output.warn(&format!(
+                    "the component says that it needs {key} = {needed} of [limits], and has {granted}"
+                ));
+            }
+        }
         let coverage = Coverage::of(self.inspection, self.grants);
         if !coverage.missing.is_empty() {
             output.warn(&grants::describe_missing(&coverage));

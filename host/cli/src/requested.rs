@@ -1,9 +1,14 @@
-//! What a component's manifest asks for, in the words that operators are shown wherever they are.
+//! What a component's manifest asks for, and what it is granted of that, in the words that operators are
+//! shown wherever they are.
 
 use std::collections::BTreeSet;
 
+use wasmount_core::grants::{Grants, Size};
 use wasmount_pack::manifest::VolumeOption;
 use wasmount_pack::{Capability, Inspection, Parameters};
+
+use crate::coverage;
+use crate::output::{columns, printable};
 
 /// What marks whatever nobody should grant without having thought about it.
 pub const MARK: &str = "super-privileged";
@@ -52,4 +57,99 @@ pub fn option_in_words(option: &VolumeOption) -> String {
         words.push(format!("by default {}", plain(default.as_str())));
     }
     words.join("; ")
+}
+
+/// What is granted of a capability, by the same keys as it is asked for; none if it is not granted.
+pub fn given(grants: &Grants, capability: Capability) -> Option<Parameters> {
+    let mut given = Parameters::new();
+    let mut set = |key, values: BTreeSet<String>| {
+        if !values.is_empty() {
+            given.insert(key, values);
+        }
+    };
+    match capability {
+        _ if !coverage::is_given(grants, capability) => return None,
+        Capability::Images => {
+            let images = grants.images.as_ref()?;
+            set("directory", [images.directory.path().display().to_string()].into());
+            set("names", images.names.iter().map(|name| name.text().to_owned()).collect());
+            set("max-size", [images.max_size.to_string()].into());
+        }
+        Capability::Secrets => {
+            let keys = grants.secrets.iter().flat_map(|secret| {
+                let of = |used: &wasmount_core::grants::Use| {
+                    format!("{} ({})", secret.key.text(), used.name())
+                };
+                secret.uses.iter().map(of).collect::<Vec<_>>()
+            });
+            set("keys", keys.collect());
+        }
+        Capability::Devices => {
+            set("rules", grants.devices.iter().map(|device| device.rule.clone()).collect());
+        }
+        Capability::FilesystemsFormat
+        | Capability::FilesystemsCheck
+        | Capability::FilesystemsGrow => {
+            let types = &grants.filesystems.as_ref()?.types;
+            set("types", types.iter().map(|fs| fs.name().to_owned()).collect());
+        }
+        Capability::MountsBlock => {
+            let block = grants.block.as_ref()?;
+            let names = block.filesystems.iter().map(|fs| fs.name().to_owned());
+            set("filesystems", names.collect());
+            set("options", block.options.iter().cloned().collect());
+        }
+        Capability::MountsTmpfs => {
+            let tmpfs = grants.tmpfs.as_ref()?;
+            set("max-size", [Size::of(tmpfs.max_size.bytes()).to_string()].into());
+            set("max-files", [tmpfs.max_files.get().to_string()].into());
+        }
+        Capability::ImagesCreate
+        | Capability::ImagesGrow
+        | Capability::MountsBind
+        | Capability::State => {}
+    }
+    Some(given)
+}
+
+/// What is asked for beside what is granted, each line indented; and of whom it is not known, what is
+/// imported. Nothing where there is nothing of either.
+pub fn table(component: &Inspection, grants: &Grants) -> String {
+    let mut rows = Vec::new();
+    for capability in Capability::ALL {
+        let ask = component.manifest.asks.iter().find(|ask| ask.capability == capability);
+        let imported = component.imports.iter().any(|import| import.capability == Some(capability));
+        let given = given(grants, capability);
+        let requested = match (ask.is_some(), imported) {
+            (true, _) => "yes",
+            (false, true) => "unexplained",
+            (false, false) if given.is_none() => continue,
+            (false, false) => "no",
+        };
+        let granted = if given.is_some() { "yes" } else { "no" };
+        let marked = is_super_privileged(component, capability) && (ask.is_some() || imported);
+        let mark = if marked { MARK } else { "" };
+        rows.push([
+            capability.to_string(),
+            requested.to_owned(),
+            granted.to_owned(),
+            mark.to_owned(),
+        ]);
+        let asked = ask.map(|ask| ask.parameters()).unwrap_or_default();
+        let given = given.unwrap_or_default();
+        let keys: BTreeSet<&str> = asked.keys().chain(given.keys()).copied().collect();
+        for key in keys {
+            let values = |parameters: &Parameters| {
+                let values = parameters.get(key).into_iter().flatten().map(|value| plain(value));
+                printable(&values.collect::<Vec<_>>().join(", "))
+            };
+            rows.push([format!("  {key}"), values(&asked), values(&given), String::new()]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = vec![["", "REQUESTED", "GRANTED", ""]];
+    table.extend(rows.iter().map(|row| row.each_ref().map(String::as_str)));
+    columns(&table).lines().map(|line| format!("  {line}\n")).collect()
 }

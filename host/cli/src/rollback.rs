@@ -7,6 +7,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use wasmount_core::bundle::Receipt;
+use wasmount_core::bundle::receipt::GrantsFrom;
 use wasmount_core::grants::Grants;
 
 use crate::arguments;
@@ -38,6 +39,10 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
         present: &present.bundle.receipt,
         grants: text,
         grants_source: kept.bundle.receipt.grants_source.clone(),
+        grants_from: match arguments.with_grants {
+            true => GrantsFrom::RolledBack,
+            false => GrantsFrom::Kept,
+        },
     })?;
     let settings = Receipt::parse(&receipt).context("reading the receipt")?;
     let closed = strand::make_way(&directory, &present.bundle.receipt, &settings, output)?;

@@ -23,9 +23,9 @@ fn from_installation_to_uninstallation() -> Result<()> {
     let first = node.version()?;
     let told = format!(
         "installed example.com/disk: disk 1.0\n  at       $NODE/plugins/example.com~disk\n  \
-         version  {first}\n  exports  volume\n  asks     [state]\n  granted  nothing\n\
-         next: see `wasmount inspect disk.wasm`, write what it may do into a file, and install \
-         again with --grants FILE\n"
+         version  {first}\n  exports  volume\n         REQUESTED  GRANTED\n  state  yes        no\n\
+         next: see `wasmount inspect disk.wasm`, and install again with --grants FILE, or with \
+         --accept-requested to grant what it asks for\n"
     );
     assert_eq!(installed, (told, compiling.clone(), Some(0)));
     let grants = fs::read_to_string(node.path("plugins/example.com~disk/current/grants.toml"))?;
@@ -35,8 +35,8 @@ fn from_installation_to_uninstallation() -> Result<()> {
     let second = node.version()?;
     let told = format!(
         "upgraded example.com/disk to disk 1.0\n  at       $NODE/plugins/example.com~disk\n  \
-         version  {second}\n  before   {first} (kept)\n  exports  volume\n  asks     [state]\n  \
-         granted  [state]\nnext: wasmount call --plugin-dir plugins example.com/disk init\n"
+         version  {second}\n  before   {first} (kept)\n  exports  volume\n         REQUESTED  GRANTED\n  \
+         state  yes        yes\nnext: wasmount call --plugin-dir plugins example.com/disk init\n"
     );
     assert_eq!(upgraded, (told, compiling, Some(0)));
 
@@ -111,8 +111,8 @@ fn an_upgrade_keeps_the_grants_unless_told_otherwise() -> Result<()> {
     let upgraded = node.install(&[])?;
     let told = format!(
         "upgraded example.com/disk to disk 2.0\n  at       $NODE/plugins/example.com~disk\n  \
-         version  {}\n  before   {first} (kept)\n  exports  volume\n  asks     [state]\n  \
-         granted  [state]\n  kept     what was granted before, from $NODE/grants.toml\n\
+         version  {}\n  before   {first} (kept)\n  exports  volume\n         REQUESTED  GRANTED\n  \
+         state  yes        yes\n  kept     what was granted before, from $NODE/grants.toml\n\
          next: wasmount call --plugin-dir plugins example.com/disk init\n",
         node.version()?
     );
@@ -133,7 +133,7 @@ fn an_upgrade_keeps_the_grants_unless_told_otherwise() -> Result<()> {
     assert_eq!(node.version()?, present);
 
     let (printed, ..) = node.install(&["--no-grants"])?;
-    assert!(printed.contains("\n  granted  nothing\nnext: see `wasmount inspect"), "{printed}");
+    assert!(printed.contains("\n  state  yes        no\nnext: see `wasmount inspect"), "{printed}");
     assert_eq!((grants()?.as_str(), source()?.as_str()), ("version = 1\n", "none"));
     let (_, said, code) = node.install(&["--no-grants", "--grants", "grants.toml"])?;
     assert!(said.contains("'--no-grants' cannot be used with '--grants <FILE>'"), "{said}");

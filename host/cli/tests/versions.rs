@@ -58,11 +58,11 @@ fn grants_are_changed_and_nothing_else() -> Result<()> {
     let told = format!(
         "changed what example.com/disk is granted\n  + [state]\n  at       \
          $NODE/plugins/example.com~disk\n  version  {second}\n  before   {first} (kept)\n  \
-         exports  volume\n  asks     [state]\n  granted  [state]\n"
+         exports  volume\n         REQUESTED  GRANTED\n  state  yes        yes\n"
     );
     assert_eq!(applied, (told, String::new(), Some(0)));
     let (before, after) = (receipt(&first)?, receipt(&second)?);
-    let changed = ["digests", "grants_source", "installed_at", "installed_by"];
+    let changed = ["digests", "grants_from", "grants_source", "installed_at", "installed_by"];
     for (key, value) in before.as_object().context("an object")? {
         assert!(changed.contains(&key.as_str()) || after[key] == *value, "{key}");
     }
@@ -137,8 +137,8 @@ fn the_program_goes_back_and_the_grants_stay() -> Result<()> {
     let rolled_back = node.run(&["rollback", DRIVER])?;
     let told = format!(
         "rolled back example.com/disk to disk 1.0\n  at       $NODE/plugins/example.com~disk\n  \
-         version  {}\n  before   {present} (kept)\n  exports  volume\n  asks     [state]\n  \
-         granted  [state]\n",
+         version  {}\n  before   {present} (kept)\n  exports  volume\n         REQUESTED  GRANTED\n  \
+         state  yes        yes\n",
         node.version()?
     );
     assert_eq!(rolled_back, (told, String::new(), Some(0)));

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use wasmount_core::bundle::Receipt;
-use wasmount_core::bundle::receipt::{Capabilities, Component, Digests};
+use wasmount_core::bundle::receipt::{Capabilities, Component, Digests, GrantsFrom};
 use wasmount_core::call::Access;
 use wasmount_core::journal::Journal;
 use wasmount_core::journal::record::{DeviceRef, FormatRef, ImageRef, MountRef, VolumeRecord};
@@ -160,13 +160,18 @@ fn receipts_are_read_and_written_as_ever() {
         node_only: true,
         source: "/root/x.wasm".to_owned(),
         grants_source: "/root/grants.toml".to_owned(),
+        grants_from: None,
         installed_by: "uid 0".to_owned(),
         installed_at: "2026-01-01T00:00:00Z".to_owned(),
     };
     assert_eq!(Receipt::parse(&read("receipt.json")).as_ref(), Ok(&receipt));
     assert_eq!(receipt.to_bytes(), read("receipt.json"));
     let before = Receipt::parse(&read("receipt-of-before-node-only.json"));
-    assert_eq!(before, Ok(Receipt { node_only: false, ..receipt }));
+    assert_eq!(before, Ok(Receipt { node_only: false, ..receipt.clone() }));
+    let accepted = Receipt { grants_from: Some(GrantsFrom::Accepted), ..receipt };
+    let file = "receipt-with-provenance.json";
+    assert_eq!(Receipt::parse(&read(file)).as_ref(), Ok(&accepted));
+    assert_eq!(accepted.to_bytes(), read(file));
 }
 
 /// What a program does that is older than the files it finds, as after a rollback.

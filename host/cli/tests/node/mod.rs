@@ -80,6 +80,15 @@ impl Node {
 
 /// A component with the exports of a volume and these imports.
 pub(crate) fn component(name: &str, version: &str, imports: &str) -> Result<Vec<u8>> {
+    let manifest = format!(
+        "name = \"{name}\"\nversion = \"{version}\"\ndescription = \"a disk\"\n\
+         [[asks]]\ncapability = \"state\"\nreason = \"to remember\"\n"
+    );
+    component_asking(&manifest, imports)
+}
+
+/// The same with a manifest, whether or not it fits.
+pub(crate) fn component_asking(manifest: &str, imports: &str) -> Result<Vec<u8>> {
     let mut resolve = Resolve::default();
     resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"))?;
     resolve.push_str("x.wit", "package other:thing@0.2.0;\ninterface api { call: func(); }")?;
@@ -90,9 +99,5 @@ pub(crate) fn component(name: &str, version: &str, imports: &str) -> Result<Vec<
     let world = resolve.packages[package].worlds["test"];
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)?;
-    let manifest = format!(
-        "name = \"{name}\"\nversion = \"{version}\"\ndescription = \"a disk\"\n\
-         [[asks]]\ncapability = \"state\"\nreason = \"to remember\"\n"
-    );
-    Ok(wasmount_pack::pack(&module, &wasmount_pack::Manifest::parse(&manifest)?)?)
+    Ok(wasmount_pack::pack(&module, &wasmount_pack::Manifest::parse(manifest)?)?)
 }

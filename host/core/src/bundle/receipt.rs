@@ -60,10 +60,43 @@ pub struct Receipt {
     pub source: String,
     /// Where the grants came from.
     pub grants_source: String,
+    /// Who said that they hold; absent in older receipts, and then not written either: the program that
+    /// lies beside such a receipt would not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants_from: Option<GrantsFrom>,
     /// Who installed it.
     pub installed_by: String,
     /// When: RFC 3339, UTC.
     pub installed_at: String,
+}
+
+/// By what the grants of an installation hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantsFrom {
+    /// The operator's own file.
+    File,
+    /// The operator accepted what the manifest asks for.
+    Accepted,
+    /// Nobody has granted anything.
+    Nothing,
+    /// They are what held before an upgrade or a rollback of the program.
+    Kept,
+    /// The operator went back to them.
+    RolledBack,
+}
+
+impl GrantsFrom {
+    /// For the operator, after "granted".
+    pub fn by(self) -> &'static str {
+        match self {
+            Self::File => "by the operator's file",
+            Self::Accepted => "as its manifest asks",
+            Self::Nothing => "nothing",
+            Self::Kept => "what was granted before",
+            Self::RolledBack => "what was gone back to",
+        }
+    }
 }
 
 /// Who gives a driver's volumes to nodes and mounts their devices there.
@@ -314,6 +347,7 @@ pub(super) mod tests {
             node_only: false,
             source: "x.wasm".to_owned(),
             grants_source: "grants.toml".to_owned(),
+            grants_from: Some(GrantsFrom::File),
             installed_by: "root".to_owned(),
             installed_at: "2026-01-01T00:00:00Z".to_owned(),
         }
@@ -356,6 +390,17 @@ pub(super) mod tests {
         let older = text.replacen("  \"node_only\": false,\n", "", 1);
         assert_ne!(older, text);
         assert_eq!(Receipt::parse(older.as_bytes()), Ok(receipt()));
+    }
+
+    /// A program of before the setting reads what is written beside it.
+    #[test]
+    fn a_receipt_of_before_provenance_is_written_without_it() {
+        let text = String::from_utf8(receipt().to_bytes()).expect("JSON is UTF-8");
+        let older = text.replacen("  \"grants_from\": \"file\",\n", "", 1);
+        assert_ne!(older, text);
+        let read = Receipt { grants_from: None, ..receipt() };
+        assert_eq!(Receipt::parse(older.as_bytes()).as_ref(), Ok(&read));
+        assert_eq!(read.to_bytes(), older.as_bytes());
     }
 
     #[test]

@@ -13,17 +13,24 @@ pub struct Operators {
     /// `directory` of `[images]`.
     pub images_directory: Option<String>,
     /// `failure-exit-code` of `[reply]`.
-    pub failure_exit_code: Option<String>,
+    pub failure_exit_code: Option<u8>,
     /// `[config]`.
     pub config: BTreeMap<String, String>,
 }
 
 impl Operators {
+    /// Takes over what others say.
+    pub fn add(&mut self, said: Self) {
+        self.images_directory = said.images_directory.or(self.images_directory.take());
+        self.failure_exit_code = said.failure_exit_code.or(self.failure_exit_code);
+        self.config.extend(said.config);
+    }
+
     /// As good as any, to see whether the rest is right.
     pub(super) fn anyone() -> Self {
         Self {
             images_directory: Some("/images".to_owned()),
-            failure_exit_code: Some("1".to_owned()),
+            failure_exit_code: Some(1),
             config: BTreeMap::new(),
         }
     }

@@ -206,7 +206,7 @@ fn the_grants_are_what_is_asked_for() {
     let manifest = Manifest::parse(&format!("{HEAD}{WHOLE}")).expect("valid");
     let operators = Operators {
         images_directory: Some("/srv/images".to_owned()),
-        failure_exit_code: Some("0".to_owned()),
+        failure_exit_code: Some(0),
         config: [("a \"b\"".to_owned(), "c\\\u{1}".to_owned())].into(),
     };
     let expected = r#"version = 1
