@@ -20,7 +20,7 @@ use crate::call::DriverName;
 use crate::failure::{Code, Failure};
 
 pub mod receipt;
-mod trust;
+pub mod trust;
 
 pub use receipt::Receipt;
 use trust::Trust;
@@ -45,6 +45,9 @@ const OWN_EXECUTABLE: &str = "/proc/self/exe";
 
 /// What every change of an installed file is mended by.
 const REMEDY: &str = "reinstall the driver with `wasmount install`";
+
+/// Whose the installed files are.
+const ROOT: Trust = Trust::root(REMEDY);
 
 /// An installed version of a driver. Holds its directory open, so that an upgrade meanwhile does
 /// not mix versions.
@@ -76,10 +79,10 @@ impl Bundle {
     /// `wasmount` does not remove the version.
     pub fn open(expected_engine: &str) -> Result<Self, Failure> {
         let path = own_directory()?;
-        let opened = Trust::ROOT.directory(&path).and_then(|dir| {
+        let opened = ROOT.directory(&path).and_then(|dir| {
             // Before the first file is looked at: what is locked later may be half removed.
             let in_use = use_version(&dir)?;
-            let bundle = Self::within(dir, &path, Trust::ROOT)?.checked(expected_engine)?;
+            let bundle = Self::within(dir, &path, ROOT)?.checked(expected_engine)?;
             Ok(Self { _in_use: in_use, ..bundle })
         });
         opened.map_err(|failure| if was_removed() { removed() } else { failure })
@@ -90,18 +93,18 @@ impl Bundle {
     /// is, and the image was compiled by the WebAssembly engine of the full version
     /// `expected_engine`.
     pub fn open_at(path: &Path, expected_engine: &str) -> Result<Self, Failure> {
-        Self::trusting(path, Trust::ROOT)?.checked(expected_engine)
+        Self::trusting(path, ROOT)?.checked(expected_engine)
     }
 
     /// The version that this process was executed from, for `init`: receipt and grants are
     /// root's and readable, and no more is asked.
     pub fn open_for_init() -> Result<Self, Failure> {
-        Self::trusting(&own_directory()?, Trust::ROOT)
+        Self::trusting(&own_directory()?, ROOT)
     }
 
     /// The same by the directory's absolute path, for programs that show what is installed.
     pub fn read_at(path: &Path) -> Result<Self, Failure> {
-        Self::trusting(path, Trust::ROOT)
+        Self::trusting(path, ROOT)
     }
 
     /// The compiled component, open for reading, and its SHA-256 as 64 hexadecimal digits in lower

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use wasmount_core::bundle::Receipt;
-use wasmount_core::bundle::receipt::{Capabilities, Component, Digests, GrantsFrom};
+use wasmount_core::bundle::receipt::{Capabilities, Component, Digests, GrantsFrom, Signature};
 use wasmount_core::call::Access;
 use wasmount_core::journal::Journal;
 use wasmount_core::journal::record::{DeviceRef, FormatRef, ImageRef, MountRef, VolumeRecord};
@@ -158,6 +158,7 @@ fn receipts_are_read_and_written_as_ever() {
         log_dir: "/var/log/wasmount".into(),
         node_name: "node-1".to_owned(),
         node_only: true,
+        signature: None,
         source: "/root/x.wasm".to_owned(),
         grants_source: "/root/grants.toml".to_owned(),
         grants_from: None,
@@ -168,10 +169,23 @@ fn receipts_are_read_and_written_as_ever() {
     assert_eq!(receipt.to_bytes(), read("receipt.json"));
     let before = Receipt::parse(&read("receipt-of-before-node-only.json"));
     assert_eq!(before, Ok(Receipt { node_only: false, ..receipt.clone() }));
-    let accepted = Receipt { grants_from: Some(GrantsFrom::Accepted), ..receipt };
+    let accepted = Receipt { grants_from: Some(GrantsFrom::Accepted), ..receipt.clone() };
     let file = "receipt-with-provenance.json";
     assert_eq!(Receipt::parse(&read(file)).as_ref(), Ok(&accepted));
     assert_eq!(accepted.to_bytes(), read(file));
+    let signature = Signature::Signed {
+        key_id: "0123456789ABCDEF".to_owned(),
+        key_name: "vendor.pub".to_owned(),
+        trusted_comment: "name:x version:1.0.0".to_owned(),
+        digest: digest("5"),
+    };
+    for (file, signature) in
+        [("receipt-signed.json", signature), ("receipt-unsigned.json", Signature::Unsigned)]
+    {
+        let receipt = Receipt { signature: Some(signature), ..receipt.clone() };
+        assert_eq!(Receipt::parse(&read(file)).as_ref(), Ok(&receipt), "{file}");
+        assert_eq!(receipt.to_bytes(), read(file), "{file}");
+    }
 }
 
 /// What a program does that is older than the files it finds, as after a rollback.

@@ -56,6 +56,10 @@ pub struct Receipt {
     /// Whether the cluster is never asked to attach volumes; absent in older receipts.
     #[serde(default)]
     pub node_only: bool,
+    /// Who vouched for the component when it was installed; absent in receipts of before anybody
+    /// was asked. No call looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// Where the component came from.
     pub source: String,
     /// Where the grants came from.
@@ -129,6 +133,25 @@ impl Attaching {
             Self::Nobody => "by nobody",
         }
     }
+}
+
+/// Who vouches for a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Signature {
+    /// Nobody, and whoever installed it allowed that.
+    Unsigned,
+    /// A key that was trusted then.
+    Signed {
+        /// minisign's identifier of the key: 16 hexadecimal digits in upper case.
+        key_id: String,
+        /// The name of the key's file in the trust directory.
+        key_name: String,
+        /// What the vendor says in the signature, with what would drive a terminal escaped.
+        trusted_comment: String,
+        /// The digest of the signature's own file.
+        digest: String,
+    },
 }
 
 /// Digests of files, each as `sha256:` and 64 hexadecimal digits in lower case.
@@ -233,6 +256,11 @@ impl Receipt {
                 return Err(Mistake(format!("digests.{name} is not a SHA-256 digest")));
             }
         }
+        if let Some(Signature::Signed { digest, .. }) = &self.signature
+            && !is_digest(digest)
+        {
+            return Err(Mistake("signature.digest is not a SHA-256 digest".to_owned()));
+        }
         for (name, path) in [
             ("kubelet_root", &self.kubelet_root),
             ("data_dir", &self.data_dir),
@@ -299,7 +327,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn is_digest(text: &str) -> bool {
+/// Whether a text is a digest as [`digest`] writes it.
+pub fn is_digest(text: &str) -> bool {
     text.strip_prefix(SHA256).is_some_and(|hex| {
         hex.len() == 64 && hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
     })
@@ -345,6 +374,7 @@ pub(super) mod tests {
             log_dir: "/var/log/wasmount".into(),
             node_name: "node-1".to_owned(),
             node_only: false,
+            signature: None,
             source: "x.wasm".to_owned(),
             grants_source: "grants.toml".to_owned(),
             grants_from: Some(GrantsFrom::File),
@@ -401,6 +431,28 @@ pub(super) mod tests {
         let read = Receipt { grants_from: None, ..receipt() };
         assert_eq!(Receipt::parse(older.as_bytes()).as_ref(), Ok(&read));
         assert_eq!(read.to_bytes(), older.as_bytes());
+    }
+
+    #[test]
+    fn a_receipt_says_who_vouched() {
+        let before = String::from_utf8(receipt().to_bytes()).expect("JSON is UTF-8");
+        assert!(!before.contains("signature"), "as it was written before");
+        let signed = Signature::Signed {
+            key_id: "0123456789ABCDEF".to_owned(),
+            key_name: "vendor.pub".to_owned(),
+            trusted_comment: "name:x".to_owned(),
+            digest: digest(b"signature"),
+        };
+        for signature in [Signature::Unsigned, signed] {
+            let receipt = Receipt { signature: Some(signature), ..receipt() };
+            let text = String::from_utf8(receipt.to_bytes()).expect("JSON is UTF-8");
+            assert_eq!(Receipt::parse(text.as_bytes()), Ok(receipt));
+            let wrong = text.replace(&digest(b"signature"), "sha256:0");
+            if wrong != text {
+                let mistake = Receipt::parse(wrong.as_bytes()).expect_err("no digest").to_string();
+                assert_eq!(mistake, "signature.digest is not a SHA-256 digest");
+            }
+        }
     }
 
     #[test]
