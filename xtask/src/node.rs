@@ -1,11 +1,12 @@
 //! A node of our own in a scratch directory: plugin directory, kubelet root, state and images,
-//! the loop-image driver installed, and a kubelet that calls it. Another driver can join it.
+//! the loop-image driver installed, and a kubelet that calls it. Another driver can join it. What is
+//! installed is signed with a key that was made for this node alone, the only one that it trusts.
 //!
 //! Only mounts, loop devices and processes are the machine's; nothing outside the directory is
 //! written.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,9 @@ use crate::scratch::Scratch;
 
 const DRIVER: &str = "example.com/loop-image";
 const NODE: &str = "demo-node";
+
+/// The name of the key pair.
+const KEY: &str = "vendor";
 
 /// Where wasmount keeps its own by default. A node of ours must not touch them.
 const DEFAULT_PLACES: &[&str] = &[
@@ -51,12 +55,13 @@ impl Node {
         let before = contents_of_default_places()?;
         let scratch = Scratch::new(purpose)?;
         let root = scratch.path();
-        for name in ["plugins", "kubelet", "data", "run", "log", "images"] {
+        for name in ["plugins", "kubelet", "data", "run", "log", "images", "trust", "signed"] {
             // The driver does not trust what a group may write to, whatever the umask.
             let made = fs::DirBuilder::new().mode(0o755).create(root.join(name));
             made.with_context(|| format!("cannot make {name}"))?;
         }
         let wasmount = workspace.dist().join("wasmount");
+        make_key(root, &wasmount)?;
         let kubelet = add(workspace, root, &wasmount, DRIVER, program)?;
         Ok(Node { kubelet, scratch, wasmount, before })
     }
@@ -143,8 +148,9 @@ fn add(
     let (_, name) = driver.split_once('/').context("a driver without a vendor")?;
     let grants = root.join(format!("{name}.grants.toml"));
     fs::write(&grants, grants_for(workspace, name, &root.join("images"))?)?;
+    let component = sign(workspace, root, wasmount, name)?;
     let mut install = Command::new(wasmount);
-    install.arg("install").arg(workspace.dist().join(format!("plugins/{name}.wasm")));
+    install.arg("install").arg(component);
     install.args(["--driver", driver, "--node-name", NODE]).arg("--grants").arg(&grants);
     install.arg("--driver-binary").arg(program);
     for (option, directory) in [
@@ -153,12 +159,38 @@ fn add(
         ("--data-dir", "data"),
         ("--run-dir", "run"),
         ("--log-dir", "log"),
+        ("--trust-dir", "trust"),
     ] {
         install.arg(option).arg(root.join(directory));
     }
     cargo::run(&mut install)?;
     let executable = root.join("plugins").join(driver.replace('/', "~")).join(name);
     Ok(Kubelet::new(root.join("kubelet"), executable, driver, NODE))
+}
+
+/// Makes the key that vouches for what is installed on the node, and has the node trust it.
+fn make_key(root: &Path, wasmount: &Path) -> anyhow::Result<()> {
+    cargo::run(Command::new(wasmount).arg("keygen").arg(root.join(KEY)).arg("--no-passphrase"))?;
+    let trusted = root.join("trust").join(KEY).with_extension("pub");
+    fs::copy(root.join(KEY).with_extension("pub"), &trusted)?;
+    fs::set_permissions(&trusted, fs::Permissions::from_mode(0o644))?;
+    Ok(())
+}
+
+/// A plugin and its signature, apart from what is shipped.
+fn sign(
+    workspace: &Workspace,
+    root: &Path,
+    wasmount: &Path,
+    name: &str,
+) -> anyhow::Result<PathBuf> {
+    let component = root.join(format!("signed/{name}.wasm"));
+    let shipped = workspace.dist().join(format!("plugins/{name}.wasm"));
+    fs::copy(&shipped, &component).with_context(|| format!("cannot copy {}", shipped.display()))?;
+    let mut sign = Command::new(wasmount);
+    sign.arg("sign").arg(&component).arg("--key").arg(root.join(KEY).with_extension("key"));
+    cargo::run(&mut sign)?;
+    Ok(component)
 }
 
 /// The grants that a plugin comes with, for a directory of ours if it names one.

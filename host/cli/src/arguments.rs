@@ -59,6 +59,12 @@ pub enum Command {
     Doctor(Doctor),
     /// Show what interrupted calls have left of volumes, and settle it
     Recover(Recover),
+    /// Make a key pair to sign components with
+    Keygen(Keygen),
+    /// Sign a component: the signature is put beside it
+    Sign(Sign),
+    /// Say who signed a component, and whether this node would take it
+    Verify(Verify),
     /// Print what a shell needs to complete the arguments of this program
     Completions(Completions),
 }
@@ -160,6 +166,15 @@ pub struct Install {
     /// The driver program [default: wasmount-driver beside this program]
     #[arg(long, value_name = "FILE")]
     pub driver_binary: Option<PathBuf>,
+    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    #[arg(long, value_name = "DIR")]
+    pub trust_dir: Option<PathBuf>,
+    /// Install a component that nobody signed. One with a signature has to have a right one
+    #[arg(long)]
+    pub allow_unsigned: bool,
+    /// Install a component that is older than the installed one
+    #[arg(long)]
+    pub allow_downgrade: bool,
 }
 
 /// `wasmount diff`.
@@ -258,6 +273,9 @@ pub struct Rollback {
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
+    /// Where the policy is, and the keys that are trusted [default: /etc/wasmount/trust]
+    #[arg(long, value_name = "DIR")]
+    pub trust_dir: Option<PathBuf>,
 }
 
 /// `wasmount call`.
@@ -398,6 +416,49 @@ pub struct Doctor {
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
+    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    #[arg(long, value_name = "DIR")]
+    pub trust_dir: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `wasmount keygen`.
+#[derive(Debug, Args)]
+pub struct Keygen {
+    /// The pair's name: NAME.key is the secret key, NAME.pub the public one
+    pub name: PathBuf,
+    /// Do not ask for a passphrase: whoever has NAME.key can sign
+    #[arg(long)]
+    pub no_passphrase: bool,
+}
+
+/// `wasmount sign`.
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// The component
+    pub file: PathBuf,
+    /// The secret key, of `wasmount keygen` or minisign. If it has a passphrase, that is asked for on
+    /// the terminal
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+}
+
+/// `wasmount verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The component
+    pub file: PathBuf,
+    /// Its signature [default: FILE.minisig]
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
+    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    #[arg(long, value_name = "DIR")]
+    pub trust_dir: Option<PathBuf>,
+    /// What it is to be installed as, which it may not be by the policy
+    #[arg(long, value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: Option<DriverName>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

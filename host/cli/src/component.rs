@@ -21,7 +21,11 @@ pub struct Component {
 impl Component {
     /// Reads a file. An error says why it cannot be a driver.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = read_at_most(path, MAX_COMPONENT)?;
+        Self::examine(read_at_most(path, MAX_COMPONENT)?, path)
+    }
+
+    /// Examines what was read from a file.
+    pub fn examine(bytes: Vec<u8>, path: &Path) -> Result<Self> {
         let inspection = inspect(&bytes).with_context(|| format!("{}", path.display()))?;
         Ok(Self { bytes, inspection })
     }

@@ -6,6 +6,7 @@
 pub(crate) mod installation;
 pub(crate) mod node;
 pub(crate) mod places;
+pub(crate) mod standing;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::finding::{Finding, Findings, Severity};
 use crate::layout::PluginDir;
 use crate::leftovers::Leftovers;
 use crate::output::Output;
+use crate::trust::Store;
 use crate::{installed, usage};
 
 /// The JSON document.
@@ -45,9 +47,10 @@ pub fn run(arguments: &arguments::Doctor, output: &mut Output<'_>) -> Result<()>
     };
     let mut found = Findings::default();
     node::examine(&plugins, &mut found);
+    let store = standing::store(arguments.trust_dir.as_deref(), &mut found);
     for driver in &drivers {
         found.about(driver);
-        examine(&plugins, driver, &mut found);
+        examine(&plugins, driver, store.as_ref(), &mut found);
     }
     let errors = found.count(Severity::Error);
     if arguments.json {
@@ -74,7 +77,7 @@ pub fn run(arguments: &arguments::Doctor, output: &mut Output<'_>) -> Result<()>
     }
 }
 
-fn examine(plugins: &PluginDir, driver: &DriverName, found: &mut Findings) {
+fn examine(plugins: &PluginDir, driver: &DriverName, store: Option<&Store>, found: &mut Findings) {
     const UNCALLABLE: &str = "kubelet cannot call the driver, and every volume of it fails";
     let directory = plugins.driver(driver);
     let version = match installed::current(&directory) {
@@ -90,6 +93,9 @@ fn examine(plugins: &PluginDir, driver: &DriverName, found: &mut Findings) {
         // It was told with what is wrong with the files.
         Err(_) => return,
     };
+    if let Some(store) = store {
+        standing::examine(store, &version, &bundle.receipt, found);
+    }
     places::examine(&bundle.receipt, found);
     let Ok(grants) = Grants::parse(&bundle.grants_text) else { return };
     installation::examine_needs(&grants, found);

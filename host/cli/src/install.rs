@@ -11,12 +11,14 @@ use wasmount_core::bundle::receipt::{Attaching, GrantsFrom};
 use wasmount_core::bundle::{Bundle, Receipt};
 use wasmount_core::guest::compiler::{self, Cpu};
 use wasmount_core::guest::engine::WASMTIME_VERSION;
+use wasmount_pack::MAX_COMPONENT;
 
 use crate::accept;
 use crate::arguments;
 use crate::component::{Component, read_at_most};
 use crate::consent;
 use crate::coverage::Coverage;
+use crate::downgrade;
 use crate::given::Given;
 use crate::installed::Installed;
 use crate::layout::{DRIVER, DriverDir, PluginDir};
@@ -25,6 +27,7 @@ use crate::receipt::{self, Contents};
 use crate::report::Report;
 use crate::stage::{self, Staged, Version};
 use crate::strand;
+use crate::trust::vouched::Vouched;
 
 /// The largest driver program that is read, in bytes; ours are a tenth of it.
 const MAX_DRIVER: usize = 64 << 20;
@@ -37,7 +40,10 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     require_root("install")?;
     require_kernel(&rustix::system::uname().release().to_string_lossy())?;
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let component = Component::read(&arguments.file)?;
+    // Before anything looks at what the vendor wrote.
+    let bytes = read_at_most(&arguments.file, MAX_COMPONENT)?;
+    let vouched = Vouched::for_component(arguments, &bytes)?;
+    let component = Component::examine(bytes, &arguments.file)?;
     refuse_foreign(&component)?;
     let directory = plugins.driver(&arguments.driver);
     let agreed = consent::obtain(arguments, &component, &directory, output)?;
@@ -67,6 +73,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         grants: &given.file.text,
         grants_source: &given.source,
         grants_from: given.from,
+        signature: &vouched.recorded,
     };
     let receipt = receipt::write(arguments, &contents)?;
     let version = Version {
@@ -75,6 +82,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         image: &image,
         grants: given.file.text.as_bytes(),
         receipt: &receipt,
+        signature: vouched.file.as_deref(),
     };
 
     let settings = Receipt::parse(&receipt).context("reading the receipt")?;
@@ -85,6 +93,9 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         ));
     }
     let before = in_force(&directory);
+    if let Some(before) = before.as_ref().filter(|_| !arguments.allow_downgrade) {
+        downgrade::refuse(before, &settings)?;
+    }
     let closed = match &before {
         Some(before) => strand::make_way(&directory, before, &settings, output)?,
         None => None,
@@ -94,7 +105,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     drop(closed);
     drop(lock);
     let attaching = (before.map(|before| before.attaching()), settings.attaching());
-    report(arguments, &component, &given, &staged, attaching, output)
+    report(arguments, &component, (&given, &vouched), &staged, attaching, output)
 }
 
 /// Fails for any user but root, to whom all that is installed has to belong.
@@ -173,7 +184,7 @@ fn in_force(directory: &DriverDir) -> Option<Receipt> {
 fn report(
     arguments: &arguments::Install,
     component: &Component,
-    given: &Given,
+    (given, vouched): (&Given, &Vouched),
     staged: &Staged,
     (before, attaching): (Option<Attaching>, Attaching),
     output: &mut Output<'_>,
@@ -187,6 +198,7 @@ fn report(
     let grants = &given.file.grants;
     let report = Report { inspection, grants, attaching, staged };
     report.print(output)?;
+    output.text(&format!("  signed   {}", vouched.by()))?;
     match given.from {
         GrantsFrom::Kept => {
             output.text(&format!("  kept     what was granted before, from {}", given.source))?;

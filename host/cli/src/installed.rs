@@ -6,12 +6,13 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::{Bundle, COMPONENT, GRANTS, IMAGE, receipt};
+use wasmount_core::bundle::receipt::{self, Receipt, Signature};
+use wasmount_core::bundle::{Bundle, COMPONENT, GRANTS, IMAGE};
 use wasmount_core::call::DriverName;
 use wasmount_core::grants::Grants;
 
 use crate::accept;
-use crate::layout::{self, DRIVER, DriverDir, Lock, PluginDir, VersionId};
+use crate::layout::{self, DRIVER, DriverDir, Lock, PluginDir, SIGNATURE, VersionId};
 use crate::stage::{self, Staged, Version};
 
 /// A version with everything that is in it.
@@ -25,6 +26,7 @@ pub struct Installed {
     pub component: Vec<u8>,
     driver: Vec<u8>,
     image: Vec<u8>,
+    signature: Option<Vec<u8>>,
 }
 
 impl Installed {
@@ -55,7 +57,9 @@ impl Installed {
         let driver = read(DRIVER, &digests.driver)?;
         let component = read(COMPONENT, &digests.component)?;
         let image = read(IMAGE, &digests.image)?;
-        Ok(Self { id: id.clone(), bundle, component, driver, image })
+        let signature = signature_digest(&bundle.receipt);
+        let signature = signature.map(|digest| read(SIGNATURE, digest)).transpose()?;
+        Ok(Self { id: id.clone(), bundle, component, driver, image, signature })
     }
 
     /// Installs it again, under another receipt and with these grants.
@@ -72,6 +76,7 @@ impl Installed {
             image: &self.image,
             grants: grants.as_bytes(),
             receipt,
+            signature: self.signature.as_deref(),
         };
         let engine = &self.bundle.receipt.wasmtime_version;
         let accept = |directory: &Path| accept::version(directory, engine);
@@ -103,9 +108,21 @@ pub fn check(path: &Path, engine: &str) -> Result<()> {
         .with_context(|| format!("{} cannot be used", path.join(GRANTS).display()))?;
     let (image, _) = bundle.image()?;
     same(&path.join(IMAGE), image, &bundle.receipt.digests.image)?;
-    let driver = path.join(DRIVER);
-    let program = File::open(&driver).with_context(|| format!("reading {}", driver.display()))?;
-    same(&driver, program, &bundle.receipt.digests.driver)
+    let unread = |name: &str, digest: &str| {
+        let path = path.join(name);
+        let file = File::open(&path).with_context(|| format!("reading {}", path.display()))?;
+        same(&path, file, digest)
+    };
+    unread(DRIVER, &bundle.receipt.digests.driver)?;
+    signature_digest(&bundle.receipt).map_or(Ok(()), |digest| unread(SIGNATURE, digest))
+}
+
+/// The digest of the signature's file, if there is to be one.
+pub fn signature_digest(receipt: &Receipt) -> Option<&str> {
+    match &receipt.signature {
+        Some(Signature::Signed { digest, .. }) => Some(digest),
+        Some(Signature::Unsigned) | None => None,
+    }
 }
 
 fn same(path: &Path, contents: impl std::io::Read, expected: &str) -> Result<()> {

@@ -5,6 +5,7 @@
 //!   <driver> -> current/wasmount-driver
 //!   current -> .versions/.<id>
 //!   .versions/.<id>/{wasmount-driver,component.wasm,component.cwasm,grants.toml,receipt.json}
+//!   .versions/.<id>/component.wasm.minisig    of a component that is signed
 //! ```
 //!
 //! kubelet watches this tree and runs `init` for whatever happens to a name in it, unless the
@@ -28,8 +29,11 @@ pub const PLUGIN_DIRS: [&str; 2] = [
 
 /// The driver program.
 pub const DRIVER: &str = "wasmount-driver";
-/// All files of a version, and no others.
-pub const VERSION_FILES: [&str; 5] = [DRIVER, COMPONENT, IMAGE, GRANTS, RECEIPT];
+/// The signature that the component came with, if it came with one. Nothing that kubelet calls
+/// looks at it.
+pub const SIGNATURE: &str = "component.wasm.minisig";
+/// All files of a version, and no others. The last is not of every version.
+pub const VERSION_FILES: [&str; 6] = [DRIVER, COMPONENT, IMAGE, GRANTS, RECEIPT, SIGNATURE];
 
 /// The symlink to the version in use.
 pub const CURRENT: &str = "current";

@@ -3,7 +3,7 @@
 //! One module for each command, and beneath them `layout` (what lies where), `stage`, `remove` and
 //! `close` (the only ones that change the plugin directory), `strand` (may it be changed?), `accept` and `installed` (would the driver
 //! work?), `usage` and `leftovers` (what does it have on this node?), `used` (what has it done there?), `requested`, `coverage` and `changes` (what
-//! is asked for and granted), `consent` (is it what the operator wants?). kubelet's calls are no business of this crate: it decides nothing
+//! is asked for and granted), `consent` (is it what the operator wants?), `trust` and `downgrade` (may this component be installed?). kubelet's calls are no business of this crate: it decides nothing
 //! about them.
 
 pub mod accept;
@@ -20,12 +20,14 @@ pub mod consent;
 pub mod coverage;
 pub mod diff;
 pub mod doctor;
+pub mod downgrade;
 pub mod finding;
 pub mod given;
 pub mod grants;
 pub mod inspect;
 pub mod install;
 pub mod installed;
+pub mod keygen;
 pub mod layout;
 pub mod leftovers;
 pub mod list;
@@ -38,13 +40,16 @@ pub mod remove;
 pub mod report;
 pub mod requested;
 pub mod rollback;
+pub mod sign;
 pub mod stage;
 pub mod strand;
 pub mod test;
 pub mod time;
+pub mod trust;
 pub mod uninstall;
 pub mod usage;
 pub mod used;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -72,6 +77,9 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
         Command::Log(arguments) => log::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Recover(arguments) => recover::run(arguments, output),
+        Command::Keygen(arguments) => keygen::run(arguments, output),
+        Command::Sign(arguments) => sign::run(arguments, output),
+        Command::Verify(arguments) => verify::run(arguments, output),
         Command::Completions(arguments) => completions::run(arguments, output),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use wasmount_core::bundle::Receipt;
-use wasmount_core::bundle::receipt::{self, Capabilities, Digests, GrantsFrom};
+use wasmount_core::bundle::receipt::{self, Capabilities, Digests, GrantsFrom, Signature};
 use wasmount_core::call::NodeName;
 use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
@@ -33,6 +33,8 @@ pub struct Contents<'a> {
     pub grants_source: &'a str,
     /// By what it holds.
     pub grants_from: GrantsFrom,
+    /// Who vouches for the component.
+    pub signature: &'a Signature,
 }
 
 /// What a receipt says in place of a grants file, where there was none.
@@ -76,6 +78,7 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
         log_dir: arguments.log_dir.clone(),
         node_name: node_name.to_string(),
         node_only: arguments.node_only,
+        signature: Some(contents.signature.clone()),
         source: origin(&arguments.file),
         grants_source: contents.grants_source.to_owned(),
         grants_from: Some(contents.grants_from),

@@ -21,6 +21,7 @@ use crate::receipt::{self, Renewed};
 use crate::report::Report;
 use crate::stage;
 use crate::strand;
+use crate::trust::again;
 
 /// Goes back, and says to what.
 pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<()> {
@@ -32,6 +33,8 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
     let directory = plugins.driver(driver);
     let earlier = Installed::read(&directory, &choose(arguments, &directory, &present.id)?)
         .context("the version to go back to cannot be used")?;
+    let (trust_dir, receipt) = (arguments.trust_dir.as_deref(), &earlier.bundle.receipt);
+    again::refuse_forbidden(trust_dir, &earlier.bundle.path, receipt)?;
     let kept = if arguments.with_grants { &earlier } else { &present };
     let text = &kept.bundle.grants_text;
     let receipt = receipt::renew(&Renewed {

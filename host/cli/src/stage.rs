@@ -30,18 +30,21 @@ pub struct Version<'a> {
     pub image: &'a [u8],
     pub grants: &'a [u8],
     pub receipt: &'a [u8],
+    pub signature: Option<&'a [u8]>,
 }
 
 impl Version<'_> {
     /// Name, contents and mode of each file.
-    fn files(&self) -> [(&'static str, &[u8], u32); 5] {
-        [
+    fn files(&self) -> Vec<(&'static str, &[u8], u32)> {
+        let mut files = vec![
             (layout::DRIVER, self.driver, 0o755),
             (COMPONENT, self.component, 0o644),
             (IMAGE, self.image, 0o644),
             (GRANTS, self.grants, 0o644),
             (RECEIPT, self.receipt, 0o644),
-        ]
+        ];
+        files.extend(self.signature.map(|signature| (layout::SIGNATURE, signature, 0o644)));
+        files
     }
 }
 

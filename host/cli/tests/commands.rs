@@ -165,9 +165,17 @@ fn shells_are_told_every_command() -> Result<()> {
     for shell in ["bash", "zsh", "fish"] {
         let output = wasmount(desk.path(), &["completions", shell])?;
         let script = String::from_utf8(output.stdout)?;
-        for word in
-            ["new", "--sdk", "test", "install", "rollback", "doctor", "recover", "--plugin-dir"]
-        {
+        for word in [
+            "new",
+            "--sdk",
+            "test",
+            "install",
+            "rollback",
+            "doctor",
+            "recover",
+            "verify",
+            "--plugin-dir",
+        ] {
             // fish leaves the hyphens of long options out.
             assert!(script.contains(word.trim_start_matches('-')), "{shell}: {word}");
         }

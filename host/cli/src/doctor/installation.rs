@@ -13,7 +13,7 @@ use wasmount_core::kernel::requirements;
 use crate::accept;
 use crate::finding::Findings;
 use crate::installed;
-use crate::layout::{DRIVER, VERSION_FILES};
+use crate::layout::{DRIVER, SIGNATURE, VERSION_FILES};
 
 const REINSTALL: &str = "install the driver again with `wasmount install`";
 
@@ -62,6 +62,10 @@ fn examine_permissions(version: &Path, found: &mut Findings) {
     for path in paths.chain(VERSION_FILES.map(|name| version.join(name))) {
         let shown = path.display();
         let Ok(metadata) = fs::symlink_metadata(&path) else {
+            // Whether there is to be one is the receipt's word.
+            if path.ends_with(SIGNATURE) {
+                continue;
+            }
             found.error(
                 "file-missing",
                 format!("{shown} is missing"),
@@ -122,6 +126,17 @@ fn examine_digests(version: &Path, receipt: &Receipt, found: &mut Findings) {
             let why = "the driver believes no file that was changed, and calls fail";
             found.error("file-changed", what, why, REINSTALL);
         }
+    }
+    let path = version.join(SIGNATURE);
+    if let Some(kept) = installed::signature_digest(receipt)
+        && File::open(&path).and_then(receipt::digest_of).ok().as_deref() != Some(kept)
+    {
+        found.error(
+            "signature-changed",
+            format!("{} was changed after installation, or is missing", path.display()),
+            "nobody can see any more who signed the component; a rollback to it fails",
+            REINSTALL,
+        );
     }
 }
 

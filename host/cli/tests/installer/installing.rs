@@ -33,6 +33,7 @@ fn a_new_driver_lies_as_designed() -> Result<()> {
         (file("component.cwasm"), "100644".to_owned()),
         (file("grants.toml"), "100644".to_owned()),
         (file("receipt.json"), "100644".to_owned()),
+        (file("component.wasm.minisig"), "100644".to_owned()),
     ];
     assert_eq!(node.tree()?, BTreeMap::from(expected));
     assert_eq!(fs::read(node.at("example.com~disk/disk"))?, b"driver");

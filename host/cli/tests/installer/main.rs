@@ -48,6 +48,7 @@ impl Node {
             image: b"image",
             grants: b"version = 1\n",
             receipt: receipt.as_bytes(),
+            signature: Some(b"signature"),
         };
         let lock = self.plugins.lock(|| {})?;
         stage::install(&self.plugins, &lock, &self.driver, &version, accept)
