@@ -75,6 +75,8 @@ pub enum Answer {
     Device(Option<Held>),
     /// It did not happen.
     Failed(Failure),
+    /// The host has ended the driver, which has broken the rules.
+    Ended,
 }
 
 /// How a call ends.
@@ -90,8 +92,11 @@ pub enum Outcome {
     Number(u64),
     /// The driver's error.
     Failed(Failure),
-    /// The driver came to a sudden end, for this reason. No recording says so.
+    /// The driver came to a sudden end, for this reason. Only what was recorded of a real call says so.
     Trapped(String),
+    /// The driver's process came to an end without a result, which the host has made this of. Only
+    /// what was recorded of a real call says so.
+    Ended(Failure),
 }
 
 impl Outcome {
@@ -100,6 +105,10 @@ impl Outcome {
         match (self, recorded) {
             (Self::Failed(ours), Self::Failed(theirs)) if theirs.message.is_empty() => {
                 ours.code == theirs.code && ours.reason == theirs.reason
+            }
+            // The functions that it was in are told besides.
+            (Self::Trapped(ours), Self::Trapped(theirs)) => {
+                ours == theirs || ours.strip_prefix(theirs).is_some_and(|r| r.starts_with("; in "))
             }
             _ => self == recorded,
         }
@@ -116,6 +125,7 @@ impl fmt::Display for Outcome {
             Self::Number(number) => write!(f, "returns = {number}"),
             Self::Failed(failure) => write!(f, "fails = {failure}"),
             Self::Trapped(cause) => write!(f, "it {cause}"),
+            Self::Ended(failure) => write!(f, "ended = {failure}"),
         }
     }
 }

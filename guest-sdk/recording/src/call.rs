@@ -9,26 +9,34 @@ use toml::{Table, Value};
 
 use crate::answer::{Outcome, is_attachment};
 use crate::host_call::HostCall;
+use crate::recorded::Recorded;
 
 /// Calls on record.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recording {
     /// In the order of the file; each stands for itself.
-    #[serde(rename = "call")]
+    #[serde(rename = "call", default)]
     pub calls: Vec<Call>,
+    /// The calls of kubelet that they were recorded of, if they were.
+    #[serde(rename = "recorded", default)]
+    pub recorded: Vec<Recorded>,
 }
 
 /// Why a file is no recording.
 #[derive(Debug)]
 pub struct Error(String);
 
-/// One call of kubelet.
+/// One call of a driver's: kubelet's, or the part of one that is this operation.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Raw")]
 pub struct Call {
     /// What it shows, for people.
     pub name: String,
+    /// The [`Recorded`] that it is part of, if it was recorded.
+    pub part_of: Option<String>,
+    /// The driver's bounds, where they are not the usual ones.
+    pub limits: Option<Limits>,
     /// What kubelet asks for.
     pub operation: Operation,
     /// The volume's name.
@@ -102,11 +110,23 @@ pub struct Pod {
     pub service_account: Option<String>,
 }
 
+/// What a driver may use in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Limits {
+    /// Memory, in bytes.
+    pub memory: u64,
+    /// Processor time, in seconds.
+    pub cpu_seconds: u64,
+}
+
 /// A call as it stands in the file, before it is known to make sense.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Raw {
     name: String,
+    part_of: Option<String>,
+    limits: Option<Limits>,
     operation: Operation,
     volume: String,
     #[serde(default)]
@@ -130,6 +150,8 @@ struct Raw {
     host_calls: Vec<Table>,
     returns: Option<Value>,
     fails: Option<crate::Failure>,
+    crashes: Option<String>,
+    ended: Option<crate::Failure>,
 }
 
 fn node_name() -> String {
@@ -147,15 +169,33 @@ impl Recording {
     /// Parses a text. An error names the line, the mistake and, where there are some, the valid
     /// choices.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        toml::from_str(text).map_err(|error| {
+        let recording: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().map_or(0, |span| span.start.min(text.len()));
             let line = 1 + text.as_bytes()[..before].iter().filter(|&&b| b == b'\n').count();
             Error(format!("line {line}: {}", error.message()))
-        })
+        })?;
+        match recording.calls.is_empty() && recording.recorded.is_empty() {
+            true => Err(Error("line 1: there is no `[[call]]` in it".to_owned())),
+            false => Ok(recording),
+        }
     }
 }
 
 impl Operation {
+    /// All there are.
+    pub const ALL: [Self; 10] = [
+        Self::Attach,
+        Self::Detach,
+        Self::WaitForAttach,
+        Self::IsAttached,
+        Self::MountDevice,
+        Self::UnmountDevice,
+        Self::Mount,
+        Self::Unmount,
+        Self::ExpandVolume,
+        Self::ExpandFs,
+    ];
+
     /// The name that kubelet has for it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -194,11 +234,14 @@ impl TryFrom<Raw> for Call {
             UnmountDevice, WaitForAttach,
         };
         let operation = raw.operation;
+        // What a real driver has done may be anything, and so may what it was called with by hand.
+        let real = raw.part_of.is_some();
         // What kubelet or the host says in some operations only.
-        let given = |is: bool, key, among: &[Operation]| match is && !among.contains(&operation) {
-            true => Err(format!("{} has no `{key}`", operation.name())),
-            false => Ok(()),
-        };
+        let given =
+            |is: bool, key, among: &[Operation]| match is && !real && !among.contains(&operation) {
+                true => Err(format!("{} has no `{key}`", operation.name())),
+                false => Ok(()),
+            };
         let needed = |is: bool, key, among: &[Operation]| match !is && among.contains(&operation) {
             true => Err(format!("{} needs `{key}`", operation.name())),
             false => given(is, key, among),
@@ -211,7 +254,10 @@ impl TryFrom<Raw> for Call {
         needed(raw.node.is_some(), "node", &[Attach, Detach, IsAttached])?;
         needed(raw.new_size.is_some(), "new-size", &[ExpandVolume, ExpandFs])?;
         needed(raw.old_size.is_some(), "old-size", &[ExpandVolume, ExpandFs])?;
-        let outcome = outcome(operation, raw.returns, raw.fails)?;
+        let outcome = match (raw.crashes, raw.ended) {
+            (None, None) => outcome(operation, raw.returns, raw.fails, real)?,
+            (crashes, ended) => sudden(operation, crashes, ended, raw.returns, raw.fails)?,
+        };
         let mut secret_keys = raw.secret_keys.unwrap_or_default();
         secret_keys.sort();
         let host_calls: Vec<HostCall> = (1..)
@@ -221,7 +267,7 @@ impl TryFrom<Raw> for Call {
             })
             .collect::<Result<_, String>>()?;
         let sets_up = matches!(operation, Mount | MountDevice) && outcome == Outcome::Done;
-        if sets_up && !host_calls.iter().any(HostCall::leaves_it_mounted) {
+        if sets_up && !real && !host_calls.iter().any(HostCall::leaves_it_mounted) {
             return Err(format!(
                 "{} succeeds only with `mount-target.attach`, or where `mount-target.is-mounted` \
                  returns true; the host makes a failure of it otherwise",
@@ -230,6 +276,8 @@ impl TryFrom<Raw> for Call {
         }
         Ok(Self {
             name: raw.name,
+            part_of: raw.part_of,
+            limits: raw.limits,
             operation,
             volume: raw.volume,
             options: raw.options,
@@ -254,13 +302,16 @@ fn outcome(
     operation: Operation,
     returns: Option<Value>,
     fails: Option<crate::Failure>,
+    real: bool,
 ) -> Result<Outcome, String> {
     let name = operation.name();
     match (operation, returns, fails) {
         (_, Some(_), Some(_)) => Err(format!("{name} either `returns` or `fails`")),
         (_, None, Some(failure)) => Ok(Outcome::Failed(failure)),
         (Operation::Attach | Operation::WaitForAttach, returns, None) => match returns {
-            Some(Value::String(text)) if is_attachment(&text) => Ok(Outcome::Attachment(text)),
+            Some(Value::String(text)) if real || is_attachment(&text) => {
+                Ok(Outcome::Attachment(text))
+            }
             _ => Err(format!("{name} returns 1 to 256 bytes of visible ASCII, or fails")),
         },
         (Operation::IsAttached, Some(Value::Boolean(flag)), None) => Ok(Outcome::Flag(flag)),
@@ -271,6 +322,21 @@ fn outcome(
         (Operation::ExpandVolume, ..) => Err(format!("{name} returns a size in bytes, or fails")),
         (_, None, None) => Ok(Outcome::Done),
         (_, Some(_), None) => Err(format!("{name} returns nothing")),
+    }
+}
+
+/// An end that no driver states.
+fn sudden(
+    operation: Operation,
+    crashes: Option<String>,
+    ended: Option<crate::Failure>,
+    returns: Option<Value>,
+    fails: Option<crate::Failure>,
+) -> Result<Outcome, String> {
+    match (crashes, ended, returns, fails) {
+        (Some(cause), None, None, None) => Ok(Outcome::Trapped(cause)),
+        (None, Some(failure), None, None) => Ok(Outcome::Ended(failure)),
+        _ => Err(format!("{} has one end, and this says several", operation.name())),
     }
 }
 

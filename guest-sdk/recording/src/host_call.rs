@@ -148,8 +148,8 @@ pub enum Argument {
 pub struct HostCall {
     /// The function.
     pub function: &'static Function,
-    /// Its arguments by name.
-    pub(crate) arguments: Table,
+    /// Its arguments by name, but for lists that are empty and what is none.
+    pub arguments: Table,
     /// The answer.
     pub answer: Answer,
 }
@@ -232,7 +232,14 @@ impl HostCall {
                 let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
                 format!("unknown host call `{name}`; valid: {}", names.join(", "))
             })?;
-        let answer = answer(function, number, table.remove("returns"), table.remove("fails"))?;
+        let (returns, fails) = (table.remove("returns"), table.remove("fails"));
+        let answer = match (table.remove("ends"), &returns, &fails) {
+            (None, ..) => answer(function, number, returns, fails)?,
+            (Some(Value::Boolean(true)), None, None) => Answer::Ended,
+            (Some(_), ..) => {
+                return Err(format!("{name} either `ends = true`, or `returns` or `fails`"));
+            }
+        };
         table.retain(|_, value| !is_empty(value));
         for (argument, value) in &table {
             let valid = || function.arguments.iter().map(|(name, _)| *name).collect::<Vec<_>>();
@@ -286,6 +293,14 @@ impl Kind {
 impl fmt::Display for HostCall {
     /// Without the answer, in one line that can stand in a recording.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_asked(f)?;
+        write!(f, " }}")
+    }
+}
+
+impl HostCall {
+    /// The same without its end.
+    pub(crate) fn write_asked(&self, f: &mut dyn fmt::Write) -> fmt::Result {
         write!(f, "{{ call = \"{}\"", self.function.name)?;
         for (name, _) in self.function.arguments {
             match self.arguments.get(*name) {
@@ -296,7 +311,7 @@ impl fmt::Display for HostCall {
                 None => {}
             }
         }
-        write!(f, " }}")
+        Ok(())
     }
 }
 
@@ -350,7 +365,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Bytes as a recording has them.
-pub(crate) fn bytes_value(bytes: &[u8]) -> Value {
+pub fn bytes_value(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::String(text.to_owned()),
         Err(_) => {

@@ -27,16 +27,23 @@
 //! mount) has the name that `returns` gives it, which is a device's identity as well. Without
 //! `returns` and `fails`, the answer is that it is done, or that there is none. Lists that are
 //! empty may be left out. Log lines are not part of a recording: they are for people.
+//!
+//! What `wasmount call --record` has recorded of a real call has more: a `[[recorded]]` for what kubelet
+//! asked and was told, and `part-of` in each `[[call]]` that was made of it. Such a call may end as no
+//! test would have it, by `crashes` or `ended`.
 
 mod answer;
 mod call;
 mod host_call;
 mod player;
+mod recorded;
 #[cfg(test)]
 mod tests;
 mod words;
+mod write;
 
 pub use answer::{Answer, CODES, Failure, Held, Outcome};
-pub use call::{Access, Call, Error, Operation, Pod, Recording};
-pub use host_call::{Argument, Asked, FUNCTIONS, Function, HostCall, Kind, Returns};
+pub use call::{Access, Call, Error, Limits, Operation, Pod, Recording};
+pub use host_call::{Argument, Asked, FUNCTIONS, Function, HostCall, Kind, Returns, bytes_value};
 pub use player::{Mismatch, Player};
+pub use recorded::Recorded;

@@ -57,6 +57,13 @@ impl Player {
         }
     }
 
+    /// Whether the host has ended the driver, which is to go no further: then this is the end.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.made.checked_sub(1), Some(last)
+            if self.call.host_calls.get(last).is_some_and(|call| call.answer == Answer::Ended))
+    }
+
     /// Whether the call has ended as recorded.
     pub fn finish(&self, outcome: &Outcome) -> Result<(), Mismatch> {
         if !outcome.is(&self.call.outcome) {

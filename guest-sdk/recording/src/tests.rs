@@ -195,3 +195,66 @@ fn a_message_on_record_has_to_be_the_drivers() {
     };
     assert!(failed("m").is_ok() && failed("n").is_err());
 }
+
+#[test]
+fn what_is_written_reads_the_same() {
+    let text = r#"
+[[recorded]]
+id = "ab\"\n"
+time = "2026-11-21T10:31:05Z"
+driver = "example.com/it"
+version = "0123456789abcdef"
+component = "sha256:00"
+wasmount = "0.1.0"
+wasmtime = "48.0.8"
+operation = "mount"
+volume = "pv-1"
+host = ["mounts it", "é"]
+reply = '{"status":"Success"}'
+exit = 1
+
+[[call]]
+name = "all of it"
+part-of = "ab\"\n"
+operation = "mount"
+volume = "pv-1"
+options = { "a b" = "\u001b", "" = "" }
+fs-type = "xfs"
+access = "read-only"
+fs-group = 5
+pod = { name = "p", service-account = "s" }
+secret-keys = ["a", "b"]
+config = { c = "d" }
+limits = { memory = 1, cpu-seconds = 2 }
+host-calls = [
+    { call = "secrets.open", key = "a", returns = "secret" },
+    { call = "secret.reveal", secret = "secret", returns = { hex = "ff" } },
+    { call = "mounts-tmpfs.create", size = 5, mode = 0o777, group = 7, returns = "mount" },
+    { call = "mount-target.is-mounted", returns = false },
+    { call = "block-device.probe", device = "?" },
+    { call = "devices.find", rule = "r", id = "i", fails = { code = "internal", reason = "r", message = "m" } },
+    { call = "mounts-tmpfs.write-file", pending = "mount", name = "n", contents = "c", mode = 0, ends = true },
+]
+ended = { code = "internal", reason = "component-fault" }
+
+[[call]]
+name = "a crash"
+operation = "expandvolume"
+volume = "pv-1"
+new-size = 2
+old-size = 1
+crashes = "gave up"
+
+[[call]]
+name = "elsewhere"
+operation = "detach"
+volume = "pv-1"
+node = "n"
+on-record = false
+host-calls = [{ call = "state.get", key = "k" }]
+"#;
+    let read = Recording::parse(text).expect("valid");
+    let mut written: String = read.recorded.iter().map(Recorded::to_string).collect();
+    written.extend(read.calls.iter().map(Call::to_string));
+    assert_eq!(Recording::parse(&written).expect(&written), read);
+}

@@ -15,6 +15,9 @@ thread_local! {
     static PLAYER: RefCell<Option<Player>> = const { RefCell::new(None) };
 }
 
+/// What unwinds a driver that the host ends.
+struct Ended;
+
 /// Takes the player away when the call is over, however it ends.
 struct Played;
 
@@ -42,7 +45,13 @@ pub(super) fn play(exports: &[Export], call: &Call) -> Result<(), Mismatch> {
         }
         Err(panic) => match panic.downcast::<Mismatch>() {
             Ok(mismatch) => Err(*mismatch),
-            Err(panic) => player.finish(&Outcome::Trapped(panicked(&*panic))),
+            // The host has ended it.
+            Err(panic) if panic.is::<Ended>() => player.finish(&player.call().outcome),
+            // Which crash of the component a panic is, is not known here.
+            Err(panic) => match &player.call().outcome {
+                crashed @ Outcome::Trapped(_) => player.finish(crashed),
+                _ => player.finish(&Outcome::Trapped(panicked(&*panic))),
+            },
         },
     })
 }
@@ -69,6 +78,7 @@ pub(super) fn ask(asked: &Asked<'_>) -> Result<Answer, types::Error> {
             let wasmount_recording::Failure { code, reason, message } = failure;
             Err(types::Error { code: code_of(&code), reason, message })
         }
+        Ok(Answer::Ended) => resume_unwind(Box::new(Ended)),
         Ok(answer) => Ok(answer),
         // Not `panic!`: it is no fault that a panic hook should print.
         Err(mismatch) => resume_unwind(Box::new(mismatch)),
