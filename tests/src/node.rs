@@ -68,7 +68,17 @@ impl Node {
         // Before the arguments of a driver, which follow those of `call`.
         let (first, rest) = args.split_at(args.len().min(1));
         command.args(first);
-        let theirs = ["install", "uninstall", "list", "call", "log", "recover", "rollback"];
+        let theirs = [
+            "install",
+            "uninstall",
+            "list",
+            "call",
+            "log",
+            "recover",
+            "rollback",
+            "replay",
+            "explain",
+        ];
         if first.iter().any(|name| theirs.contains(name)) {
             command.arg("--plugin-dir").arg(self.path("plugins"));
         }

@@ -51,6 +51,11 @@ pub enum Command {
     Rollback(Rollback),
     /// Call an installed driver as kubelet would
     Call(Call),
+    /// Play recorded calls with a component again, and say which it answers otherwise
+    Replay(Replay),
+    /// Serve a call in this process: for `call --record` alone
+    #[command(hide = true)]
+    ServeCall,
     /// Show what drivers were asked, what was decided and done
     Log(Log),
     /// Show what drivers ask for, may do and have done, and what a reviewer should look at
@@ -285,6 +290,10 @@ pub struct Call {
     /// reason and time
     #[arg(long)]
     pub trace: bool,
+    /// Serve the call here, by the same code as the driver's, and append it to this file for `replay`
+    /// and for a driver's tests, with [secret] in place of every secret. The call is a real one
+    #[arg(long, value_name = "FILE", conflicts_with = "trace")]
+    pub record: Option<PathBuf>,
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
@@ -294,6 +303,19 @@ pub struct Call {
     /// The operation and its arguments; @FILE stands for what is in FILE
     #[arg(value_name = "OP ARG", trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
+}
+
+/// `wasmount replay`.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The recording
+    pub file: PathBuf,
+    /// The component to play it with [default: that of the driver, if it is installed here]
+    #[arg(long, value_name = "FILE")]
+    pub component: Option<PathBuf>,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR", conflicts_with = "component")]
+    pub plugin_dir: Option<PathBuf>,
 }
 
 /// `wasmount log`.

@@ -1,7 +1,8 @@
 //! `wasmount call`: runs an installed driver the way kubelet does, for trying things out.
 //!
 //! This process becomes the driver's, so reply and exit code are the driver's own; or, to trace it,
-//! waits for the driver and then tells what the audit log says of that call.
+//! waits for the driver and then tells what the audit log says of that call. To be recorded a call is
+//! not made here but in `record`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -17,6 +18,7 @@ use crate::arguments;
 use crate::layout::PluginDir;
 use crate::log::trace::Trace;
 use crate::output::Output;
+use crate::record;
 
 /// Returns only to trace, or if the driver could not be executed.
 pub fn run(arguments: &arguments::Call, output: &mut Output<'_>) -> Result<ExitCode> {
@@ -24,6 +26,9 @@ pub fn run(arguments: &arguments::Call, output: &mut Output<'_>) -> Result<ExitC
     let executable = plugins.driver(&arguments.driver).executable();
     let driver_arguments =
         arguments.arguments.iter().map(|argument| expand(argument)).collect::<Result<Vec<_>>>()?;
+    if let Some(file) = &arguments.record {
+        return record::run(arguments, driver_arguments, file, output);
+    }
     // kubelet gives a driver no input, and its own environment and working directory.
     let mut command = Command::new(&executable);
     command.args(driver_arguments).stdin(Stdio::null());

@@ -35,11 +35,14 @@ pub mod log;
 pub mod new;
 pub mod output;
 pub mod receipt;
+pub mod record;
 pub mod recover;
 pub mod remove;
+pub mod replay;
 pub mod report;
 pub mod requested;
 pub mod rollback;
+pub mod served;
 pub mod sign;
 pub mod stage;
 pub mod strand;
@@ -74,6 +77,8 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
         Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => return call::run(arguments, output),
         Command::Audit(arguments) => audit::run(arguments, output),
+        Command::ServeCall => return served::run(),
+        Command::Replay(arguments) => replay::run(arguments, output),
         Command::Log(arguments) => log::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Recover(arguments) => recover::run(arguments, output),

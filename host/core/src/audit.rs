@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+use crate::observe;
+
 mod chain;
 pub mod head;
 
@@ -60,6 +62,7 @@ impl Audit {
 
     /// Adds a line; `fields` is an object.
     pub fn line(&mut self, kind: &str, fields: Value) {
+        observe::line(&self.call, kind, &fields);
         let mut line = Map::new();
         line.insert("v".to_owned(), 1.into());
         line.insert("call".to_owned(), self.call.as_str().into());

@@ -28,6 +28,7 @@ use crate::journal::NO_DIRECTORY;
 use crate::kernel::target::{self, Target};
 use crate::kernel::{device, loopdev};
 use crate::link::{FromBroker, Link};
+use crate::observe;
 use crate::reply::Reply;
 use crate::session::{Opened, Place, Session};
 use crate::supervisor::safe_exit_code;
@@ -221,6 +222,7 @@ impl Turn<'_> {
     /// One operation, from what is there to what is to be.
     fn operate(&mut self, call: &Call, secrets: Secrets) -> Result<Reply, Failure> {
         let (operation, receipt) = (call.operation(), &self.bundle.receipt);
+        observe::operation(operation);
         let target = self.target(call)?;
         if let Some(reply) = self.settled(call, target.as_deref())? {
             return Ok(reply);

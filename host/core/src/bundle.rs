@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use crate::call::DriverName;
 use crate::failure::{Code, Failure};
+use crate::observe;
 
 pub mod receipt;
 pub mod trust;
@@ -240,6 +241,9 @@ fn removed() -> Failure {
 /// The directory of this process's executable. The kernel has resolved all symbolic links in
 /// it: the driver's own and `current`.
 fn own_directory() -> Result<PathBuf, Failure> {
+    if let Some(version) = observe::version() {
+        return Ok(version);
+    }
     let executable = std::fs::read_link(OWN_EXECUTABLE).map_err(|error| {
         Failure::io(
             format_args!("reading {OWN_EXECUTABLE}, for which /proc has to be mounted"),

@@ -17,6 +17,8 @@ pub mod breakout;
 mod broker;
 pub mod bundle;
 pub mod call;
+#[cfg(feature = "engine")]
+pub mod conclusion;
 pub mod crash;
 pub mod decide;
 pub mod failure;
@@ -29,6 +31,7 @@ pub mod journal;
 pub mod kernel;
 #[cfg(feature = "engine")]
 pub mod link;
+pub mod observe;
 pub mod redact;
 pub mod reply;
 pub mod session;

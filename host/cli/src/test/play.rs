@@ -8,13 +8,15 @@ use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
 use wasmount_core::bundle::receipt::sha256_hex;
+use wasmount_core::conclusion;
 use wasmount_core::decide::{PHASES, function};
-use wasmount_core::grants::Limits;
+use wasmount_core::failure::Failure;
 use wasmount_core::guest::process::{self, Child, How};
-use wasmount_core::wire::{FromGuest, Request, Response};
-use wasmount_recording::{Answer, Call, Mismatch, Player};
+use wasmount_core::wire::{FromGuest, Outcome, Request, Response};
+use wasmount_recording::{self as recording, Answer, Call, Mismatch, Player};
 
 use super::words;
+use crate::record::Cleaner;
 
 /// How long a call may take: more than any that does not hang.
 const DEADLINE: Duration = Duration::from_secs(100);
@@ -26,11 +28,11 @@ const MAX_CALLS: usize = 500;
 ///
 /// They are started before anything is compiled. An engine in this process would have put its signal
 /// handlers in place; a process forked from it would take them for its own, and die of the first trap.
-pub(super) struct Guests(Vec<Child>);
+pub(crate) struct Guests(Vec<Child>);
 
 impl Guests {
     /// Starts so many.
-    pub(super) fn start(count: usize) -> Result<Self> {
+    pub(crate) fn start(count: usize) -> Result<Self> {
         if count > MAX_CALLS {
             bail!(
                 "{count} calls are more than the {MAX_CALLS} that are played at a time; name fewer recordings"
@@ -40,7 +42,7 @@ impl Guests {
     }
 
     /// The next one, with the component in it.
-    pub(super) fn next(&mut self, image: &Image) -> Result<Child> {
+    pub(crate) fn next(&mut self, image: &Image) -> Result<Child> {
         let guest = self.0.pop().context("more calls than processes")?;
         guest.load(image.file.try_clone()?, &image.digest)?;
         Ok(guest)
@@ -48,38 +50,53 @@ impl Guests {
 }
 
 /// A compiled component, as a guest process takes it.
-pub(super) struct Image {
+pub(crate) struct Image {
     file: File,
     digest: String,
 }
 
 impl Image {
     /// Keeps it in memory: where temporary files are, code may not be executable.
-    pub(super) fn new(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn new(bytes: &[u8]) -> Result<Self> {
         let mut file = File::from(rustix::fs::memfd_create("component", MemfdFlags::CLOEXEC)?);
         file.write_all(bytes)?;
         Ok(Self { file, digest: sha256_hex(bytes) })
     }
 }
 
-/// Plays a call. An error means that nothing can be played here.
-pub(super) fn play(guest: Child, call: &Call) -> Result<Result<(), Mismatch>> {
-    let limits = Limits::default();
-    guest.channel().send(&words::start(call, &limits)).context("starting the component")?;
+/// How a call has ended that was played.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// Its export has returned, or crashed.
+    Finished(Outcome),
+    /// It was ended, which the host makes this of.
+    Ended(Failure),
+    /// It has done something that is not on record.
+    Unknown,
+}
+
+/// Plays a call: where it did not go as recorded, and how it has ended. An error means that
+/// nothing can be played here.
+pub(crate) fn play(guest: Child, call: &Call) -> Result<(Option<Mismatch>, Ending)> {
+    let (start, cleaner) = (words::start(call), Cleaner::of_placeholder());
+    guest.channel().send(&start).context("starting the component")?;
     let mut player = Player::new(call.clone());
     let mut buffer = Vec::new();
     let end = Instant::now() + DEADLINE;
     loop {
         if !says_something(&guest, end)? {
             let seconds = DEADLINE.as_secs();
-            return Ok(Err(player.mishap(&format!("it had not ended after {seconds} s"))));
+            let late = player.mishap(&format!("it had not ended after {seconds} s"));
+            return Ok((Some(late), Ending::Unknown));
         }
         let request = match guest.channel().receive(&mut buffer).context("hearing the component")? {
-            Some(FromGuest::Request(request)) => request,
+            Some(FromGuest::Request(request)) => cleaner.request(&request),
             Some(FromGuest::Finished(outcome)) => {
-                return Ok(player.finish(&words::outcome(outcome)?));
+                let outcome = cleaner.outcome(&outcome);
+                let mismatch = player.finish(&words::outcome(outcome.clone())?).err();
+                return Ok((mismatch, Ending::Finished(outcome)));
             }
-            None => return gone(guest, &player, limits),
+            None => return gone(guest, &player, start.cpu_seconds),
         };
         let response = match request {
             Request::Log { level, message } => {
@@ -88,11 +105,21 @@ pub(super) fn play(guest: Child, call: &Call) -> Result<Result<(), Mismatch>> {
             }
             Request::Drop { .. } => continue,
             request => match answer(&mut player, &request)? {
+                Ok(Answer::Ended) => return ended(&player),
                 Ok(answer) => words::response(answer)?,
-                Err(mismatch) => return Ok(Err(mismatch)),
+                Err(mismatch) => return Ok((Some(mismatch), Ending::Unknown)),
             },
         };
         guest.channel().send(&response).context("answering the component")?;
+    }
+}
+
+/// The host has ended it, as is on record.
+fn ended(player: &Player) -> Result<(Option<Mismatch>, Ending)> {
+    let outcome = &player.call().outcome;
+    match words::ending(outcome)? {
+        Err(failure) => Ok((player.finish(outcome).err(), Ending::Ended(failure))),
+        Ok(_) => bail!("the recording says `ends` of a host call, and does not say `ended`"),
     }
 }
 
@@ -112,7 +139,7 @@ fn answer(player: &mut Player, request: &Request) -> Result<Result<Answer, Misma
     let phases = PHASES.iter().find(|(name, _)| *name == function).map(|(_, phases)| *phases);
     Ok(match player.ask(&words::asked(request)?) {
         Ok(answer)
-            if !matches!(answer, Answer::Failed(_))
+            if !matches!(answer, Answer::Failed(_) | Answer::Ended)
                 && phases.is_some_and(|phases| !phases.contains(&operation)) =>
         {
             let operation = operation.name();
@@ -123,13 +150,18 @@ fn answer(player: &mut Player, request: &Request) -> Result<Result<Answer, Misma
 }
 
 /// Why the guest has gone without a word.
-fn gone(guest: Child, player: &Player, limits: Limits) -> Result<Result<(), Mismatch>> {
-    Ok(Err(match guest.wait() {
-        How::CpuLimit => {
-            let seconds = limits.cpu_seconds();
-            player.mishap(&format!("it used up its CPU time of {seconds} s"))
+fn gone(guest: Child, player: &Player, cpu_seconds: u64) -> Result<(Option<Mismatch>, Ending)> {
+    let how = guest.wait();
+    let failure = conclusion::gone(Some(how), cpu_seconds);
+    let mismatch = match (&player.call().outcome, how) {
+        (recording::Outcome::Ended(_), _) => {
+            player.finish(&recording::Outcome::Ended(words::recorded_failure(&failure))).err()
         }
-        How::Killed(signal) => player.mishap(&format!("signal {signal} ended it")),
-        How::Exited => bail!("the component's process ended without a result"),
-    }))
+        (_, How::CpuLimit) => {
+            Some(player.mishap(&format!("it used up its CPU time of {cpu_seconds} s")))
+        }
+        (_, How::Killed(signal)) => Some(player.mishap(&format!("signal {signal} ended it"))),
+        (_, How::Exited) => bail!("the component's process ended without a result"),
+    };
+    Ok((mismatch, Ending::Ended(failure)))
 }

@@ -12,9 +12,19 @@ use wasmount_core::grants::Limits;
 use wasmount_core::wire::{self, Bytes, Handle, Level, Request, Response, Start, VolumeFacts};
 use wasmount_recording::{self as recording, Answer, Asked, Call, FUNCTIONS, Kind};
 
+/// What the grants can give a component at most: memory in bytes, and processor time in seconds.
+const MOST_MEMORY: u64 = 1 << 30;
+const MOST_SECONDS: u64 = 100;
+
 /// What a guest process is told of a call.
-pub(super) fn start(call: &Call, limits: &Limits) -> Start {
+pub(crate) fn start(call: &Call) -> Start {
     let pod = &call.pod;
+    let usual = Limits::default();
+    // A file may say anything.
+    let (memory, seconds) = match call.limits {
+        Some(limits) => (limits.memory.min(MOST_MEMORY), limits.cpu_seconds.clamp(1, MOST_SECONDS)),
+        None => (usual.memory_bytes(), usual.cpu_seconds()),
+    };
     let facts = || VolumeFacts {
         options: call.options.clone(),
         fs_type: call.fs_type.clone(),
@@ -35,13 +45,13 @@ pub(super) fn start(call: &Call, limits: &Limits) -> Start {
         node_name: call.node_name.clone(),
         config: call.config.clone(),
         secret_keys: call.secret_keys.clone(),
-        memory_bytes: limits.memory_bytes(),
-        cpu_seconds: limits.cpu_seconds(),
+        memory_bytes: memory,
+        cpu_seconds: seconds,
     }
 }
 
 /// The operation.
-pub(super) fn operation(operation: recording::Operation) -> Operation {
+pub(crate) fn operation(operation: recording::Operation) -> Operation {
     use recording::Operation as Recorded;
     match operation {
         Recorded::Attach => Operation::Attach,
@@ -57,8 +67,13 @@ pub(super) fn operation(operation: recording::Operation) -> Operation {
     }
 }
 
+/// The operation as a recording has it; none of those that no component answers.
+pub(crate) fn recorded_operation(operation: Operation) -> Option<recording::Operation> {
+    recording::Operation::ALL.into_iter().find(|recorded| self::operation(*recorded) == operation)
+}
+
 /// A host call, by what a recording knows of its function.
-pub(super) fn asked(request: &Request) -> Result<Asked<'static>> {
+pub(crate) fn asked(request: &Request) -> Result<Asked<'static>> {
     let name = function(request);
     let known = FUNCTIONS.iter().find(|function| function.name == name);
     let known = known.with_context(|| format!("no recording knows {name}"))?;
@@ -87,7 +102,7 @@ fn read<T: DeserializeOwned>(value: &Value) -> Result<T> {
 }
 
 /// An answer.
-pub(super) fn response(answer: Answer) -> Result<Response> {
+pub(crate) fn response(answer: Answer) -> Result<Response> {
     Ok(match answer {
         Answer::Done => Response::Done,
         Answer::Flag(flag) => Response::Flag(flag),
@@ -96,25 +111,19 @@ pub(super) fn response(answer: Answer) -> Result<Response> {
         Answer::Bytes(bytes) => Response::Bytes(bytes.map(Bytes)),
         Answer::Handle(held) => Response::Handle(Handle(held.number)),
         Answer::Device(held) => Response::Device(held.map(|held| (Handle(held.number), held.name))),
-        Answer::Failed(recording::Failure { code, reason, message }) => Response::Failed(Failure {
-            code: Code::deserialize(Value::String(code))?,
-            reason,
-            message,
-        }),
+        Answer::Failed(failure) => Response::Failed(told_failure(&failure)?),
+        Answer::Ended => bail!("there is no answer to what ends a component"),
     })
 }
 
 /// How a call has ended.
-pub(super) fn outcome(outcome: wire::Outcome) -> Result<recording::Outcome> {
+pub(crate) fn outcome(outcome: wire::Outcome) -> Result<recording::Outcome> {
     Ok(match outcome {
         wire::Outcome::Done => recording::Outcome::Done,
         wire::Outcome::Attachment(text) => recording::Outcome::Attachment(text),
         wire::Outcome::Flag(flag) => recording::Outcome::Flag(flag),
         wire::Outcome::Number(number) => recording::Outcome::Number(number),
-        wire::Outcome::Refused(Failure { code, reason, message }) => {
-            let code = read(&serde_json::to_value(code)?)?;
-            recording::Outcome::Failed(recording::Failure { code, reason, message })
-        }
+        wire::Outcome::Refused(failure) => recording::Outcome::Failed(recorded_failure(&failure)),
         wire::Outcome::Trapped { cause, frames } => {
             let inside = if frames.is_empty() { "" } else { "; in " };
             recording::Outcome::Trapped(format!("{cause}{inside}{}", frames.join(", ")))
@@ -125,8 +134,38 @@ pub(super) fn outcome(outcome: wire::Outcome) -> Result<recording::Outcome> {
     })
 }
 
+/// How a call on record has ended: as its component has, or as the host has made of its process's end.
+pub(crate) fn ending(outcome: &recording::Outcome) -> Result<Result<wire::Outcome, Failure>> {
+    Ok(Ok(match outcome.clone() {
+        recording::Outcome::Done => wire::Outcome::Done,
+        recording::Outcome::Attachment(text) => wire::Outcome::Attachment(text),
+        recording::Outcome::Flag(flag) => wire::Outcome::Flag(flag),
+        recording::Outcome::Number(number) => wire::Outcome::Number(number),
+        recording::Outcome::Failed(failure) => wire::Outcome::Refused(told_failure(&failure)?),
+        recording::Outcome::Trapped(cause) => wire::Outcome::Trapped { cause, frames: Vec::new() },
+        recording::Outcome::Ended(failure) => return Ok(Err(told_failure(&failure)?)),
+    }))
+}
+
+/// A failure as a recording has it.
+pub(crate) fn recorded_failure(failure: &Failure) -> recording::Failure {
+    let Failure { code: kind, reason, message } = failure.clone();
+    recording::Failure { code: code(kind), reason, message }
+}
+
+fn told_failure(failure: &recording::Failure) -> Result<Failure> {
+    let recording::Failure { code, reason, message } = failure.clone();
+    Ok(Failure { code: Code::deserialize(Value::String(code))?, reason, message })
+}
+
+/// A code.
+fn code(code: Code) -> String {
+    let code = serde_json::to_value(code).ok();
+    code.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
 /// A log line's level.
-pub(super) fn level(level: Level) -> &'static str {
+pub(crate) fn level(level: Level) -> &'static str {
     match level {
         Level::Error => "error",
         Level::Warn => "warn",

@@ -9,19 +9,17 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use serde_json::{Value, json};
 
-use crate::call::{Attachment, Call, Operation};
+use crate::call::Call;
+use crate::conclusion::{Asked, concluded, gone};
 use crate::crash;
 use crate::decide::{self, No};
 use crate::failure::{Code, Failure};
-use crate::guest::process::{Child, How};
+use crate::guest::process::Child;
+use crate::observe;
 use crate::reply::Reply;
 use crate::wire::{FromGuest, Outcome, Request, Response, Start, VolumeFacts};
 
 use super::Work;
-
-/// What a component may say of its failure, in bytes: `wit/types.wit`.
-const MAX_MESSAGE: usize = 2048;
-const MAX_REASON: usize = 64;
 
 impl Work<'_> {
     /// Runs the component's export; its success becomes the reply to give once all is committed.
@@ -31,6 +29,7 @@ impl Work<'_> {
             Err(failure) => return Err(failure.clone()),
         };
         let start = self.start();
+        observe::started(&start);
         let mut answer = guest.channel().send_now(&start);
         self.get_ahead()?;
         let mut buffer = Vec::new();
@@ -67,6 +66,7 @@ impl Work<'_> {
     pub(super) fn host_call(&mut self, request: Request) -> Result<Response, Failure> {
         let began = Instant::now();
         let view = decide::audit_view_in(&self.session, &self.effects.handles, &request);
+        let asked = observe::Asked::of(&request);
         let is_log = matches!(request, Request::Log { .. });
         let decided = decide::decide(&self.session, &mut self.effects.handles, request);
         let (decision, response) = match decided {
@@ -77,6 +77,7 @@ impl Work<'_> {
             Err(No::Refused(failure)) => ("refused", Ok(Response::Failed(failure))),
             Err(fault) => ("fault", Err(fault.into())),
         };
+        asked.answered(&response);
         let failure = match &response {
             Ok(Response::Failed(failure)) => Some(failure),
             // A log line is its own line in the audit log.
@@ -167,56 +168,17 @@ impl Work<'_> {
 
     /// What the export's end means for kubelet.
     fn concluded(&mut self, outcome: Outcome) -> Result<Reply, Failure> {
-        let operation = self.call.operation();
-        match (operation, outcome) {
-            (Operation::Attach | Operation::WaitForAttach, Outcome::Attachment(token)) => {
-                let device = Attachment::wrap(&token, &self.session.driver, self.call.name())?;
-                Ok(Reply::attached_as(device))
-            }
-            (Operation::IsAttached, Outcome::Flag(attached)) => Ok(Reply::is_attached(attached)),
-            (Operation::ExpandVolume, Outcome::Number(size)) => Ok(Reply::grown_to(size)),
-            (Operation::Mount | Operation::MountDevice, Outcome::Done)
-                if self.effects.attach.is_none() =>
-            {
-                let message = "the component says that it has mounted the volume, and has not; tell its vendor";
-                Err(Failure::new(Code::Internal, "nothing-attached", message))
-            }
-            (
-                Operation::Mount
-                | Operation::MountDevice
-                | Operation::Unmount
-                | Operation::UnmountDevice
-                | Operation::Detach
-                | Operation::ExpandFs,
-                Outcome::Done,
-            ) => Ok(Reply::DONE),
-            (_, Outcome::Refused(failure)) => Err(self.stated(failure)),
-            (_, Outcome::Unusable(failure)) => Err(failure.during("the component cannot be run")),
-            (_, Outcome::Trapped { cause, frames }) => {
-                let frames = self.cleaned(json!(frames));
-                self.audit.line("trap", json!({ "frames": frames }));
-                let cause = self.session.redactor().clean(&cause);
-                let message = format!("the component crashed: {cause}");
-                Err(Failure::new(Code::Internal, "component-trapped", message))
-            }
-            (_, Outcome::Done | Outcome::Attachment(_) | Outcome::Flag(_) | Outcome::Number(_)) => {
-                Err(fault("its result is not of the operation's type"))
-            }
+        observe::finished(&outcome);
+        if let Outcome::Trapped { frames, .. } = &outcome {
+            let frames = self.cleaned(json!(frames));
+            self.audit.line("trap", json!({ "frames": frames }));
         }
-    }
-
-    /// A component's own failure, as it may be shown: cleaned of secrets and within bounds, whatever
-    /// the guest process has done about that.
-    fn stated(&self, failure: Failure) -> Failure {
-        let redactor = self.session.redactor();
-        let clean = redactor.clean(&failure.message);
-        let message = clean[..clean.floor_char_boundary(MAX_MESSAGE)].to_owned();
-        let token = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | ':' | '-');
-        let fit = (1..=MAX_REASON).contains(&failure.reason.len())
-            && failure.reason.chars().all(token)
-            && redactor.clean(&failure.reason) == failure.reason;
-        let reason = if fit { failure.reason } else { "component".to_owned() };
-        Failure { reason, message, ..failure }
+        let asked = Asked {
+            operation: self.call.operation(),
+            driver: &self.session.driver,
+            volume: self.call.name(),
+        };
+        concluded(asked, outcome, self.effects.attach.is_some(), self.session.redactor())
     }
 
     /// Why a guest that is gone is gone.
@@ -227,27 +189,9 @@ impl Work<'_> {
             guest.kill();
             guest.wait()
         });
-        match how {
-            Some(How::CpuLimit) => {
-                let seconds = self.session.grants.limits.cpu_seconds();
-                let message = format!(
-                    "the component used up its {seconds} s of processor time; `[limits] cpu-seconds` in \
-                     grants.toml sets them"
-                );
-                Failure::new(Code::ResourceExhausted, "cpu-limit", message)
-            }
-            Some(How::Exited) | None => {
-                let message =
-                    "the component's process ended without a result; the kernel log may say why";
-                Failure::new(Code::Internal, "guest-died", message)
-            }
-            Some(How::Killed(signal)) => {
-                let message = format!(
-                    "the component's process was killed by signal {signal}; the kernel log may say why"
-                );
-                Failure::new(Code::Internal, "guest-died", message)
-            }
-        }
+        let failure = gone(how, self.session.grants.limits.cpu_seconds());
+        observe::gone(&failure);
+        failure
     }
 }
 
