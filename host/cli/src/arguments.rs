@@ -231,6 +231,8 @@ pub enum Grants {
     Check(GrantsCheck),
     /// Give an installed driver other grants, and change nothing else of it
     Apply(GrantsApply),
+    /// Print the narrowest grants that were needed so far, by the audit log
+    Suggest(GrantsSuggest),
 }
 
 /// `wasmount grants check`.
@@ -257,6 +259,20 @@ pub struct GrantsApply {
     /// Only show what it would change
     #[arg(long)]
     pub dry_run: bool,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+}
+
+/// `wasmount grants suggest`.
+#[derive(Debug, Args)]
+pub struct GrantsSuggest {
+    /// The driver's name
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// Print the grants file and nothing else, for `grants apply`
+    #[arg(long)]
+    pub toml: bool,
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,

@@ -46,6 +46,7 @@ pub mod served;
 pub mod sign;
 pub mod stage;
 pub mod strand;
+pub mod suggest;
 pub mod test;
 pub mod time;
 pub mod trust;
@@ -74,6 +75,7 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
         Command::List(arguments) => list::run(arguments, output),
         Command::Grants(Grants::Check(arguments)) => grants::check(arguments, output),
         Command::Grants(Grants::Apply(arguments)) => apply::run(arguments, output),
+        Command::Grants(Grants::Suggest(arguments)) => suggest::run(arguments, output),
         Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => return call::run(arguments, output),
         Command::Audit(arguments) => audit::run(arguments, output),
