@@ -46,7 +46,7 @@ mod armed {
         /// volumes itself.
         Operation(Operation),
         /// The component is asked.
-        Started(Start),
+        Started(Box<Start>),
         /// The component has asked the host, and this is the answer; a failure has ended it.
         HostCall(Request, Result<Response, Failure>),
         /// The component's export has ended.
@@ -155,7 +155,7 @@ mod armed {
     }
 
     pub(crate) fn started(start: &Start) {
-        tell(|| Event::Started(start.clone()));
+        tell(|| Event::Started(Box::new(start.clone())));
     }
 
     pub(crate) fn finished(outcome: &Outcome) {
