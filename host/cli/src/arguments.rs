@@ -430,6 +430,9 @@ pub struct Audit {
     /// Exit with 1 if there is a finding that is at least so severe: error, warning or note
     #[arg(long, value_name = "SEVERITY", hide_possible_values = true)]
     pub fail_on: Option<Severity>,
+    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    #[arg(long, value_name = "DIR")]
+    pub trust_dir: Option<PathBuf>,
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,

@@ -17,10 +17,12 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::arguments::{self, AuditFormat};
-use crate::finding::Severity;
+use crate::doctor::{node, standing};
+use crate::finding::{Finding, Findings, Severity};
 use crate::layout::PluginDir;
 use crate::output::Output;
 use crate::time::rfc3339;
+use gather::Desk;
 use review::Review;
 
 /// The JSON document, which docs/audit.schema.json describes.
@@ -34,6 +36,8 @@ struct Document {
     node: String,
     /// RFC 3339.
     made_at: String,
+    /// What is to be said of the node, whichever driver it is.
+    findings: Vec<Finding>,
     drivers: Vec<Review>,
 }
 
@@ -51,12 +55,17 @@ pub fn run(arguments: &arguments::Audit, output: &mut Output<'_>) -> Result<()> 
         ),
         None => plugins.drivers()?,
     };
+    let mut found = Findings::default();
+    let store = standing::store(arguments.trust_dir.as_deref(), &mut found);
+    node::examine_plugin_dir(plugins.path(), &mut found);
+    let desk = Desk { plugins: &plugins, store: store.as_ref() };
     let document = Document {
         version: 1,
         wasmount: env!("CARGO_PKG_VERSION"),
         node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         made_at: rfc3339(SystemTime::now()),
-        drivers: drivers.iter().map(|driver| gather::review(&plugins, driver)).collect(),
+        findings: found.all,
+        drivers: drivers.iter().map(|driver| gather::review(&desk, driver)).collect(),
     };
     match arguments.format {
         AuditFormat::Text => output.text(&text::of(&document))?,
@@ -73,8 +82,12 @@ pub fn run(arguments: &arguments::Audit, output: &mut Output<'_>) -> Result<()> 
 impl Document {
     /// How many findings there are of a severity.
     fn count(&self, severity: Severity) -> usize {
-        let findings = self.drivers.iter().flat_map(|driver| &driver.findings);
-        findings.filter(|finding| finding.severity == severity).count()
+        self.findings().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// All of them, the node's first.
+    fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().chain(self.drivers.iter().flat_map(|driver| &driver.findings))
     }
 
     /// How many there are of each.

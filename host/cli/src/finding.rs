@@ -45,12 +45,8 @@ impl Finding {
         self.under(&driver)
     }
 
-    /// The same beneath a heading that names the driver.
-    pub(crate) fn without_driver(&self) -> String {
-        self.under("")
-    }
-
-    fn under(&self, driver: &str) -> String {
+    /// After the driver's name, or beneath a heading that has it.
+    pub(crate) fn under(&self, driver: &str) -> String {
         let (severity, what) = (self.severity.name(), printable(&self.what));
         let (why, remedy) = (printable(&self.why), printable(&self.remedy));
         format!("{severity:<7}  {driver}{what}\n    why  {why}\n    do   {remedy}")

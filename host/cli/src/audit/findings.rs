@@ -2,6 +2,7 @@
 //! found by the code that `doctor` finds it with; here is what they say.
 
 use wasmount_core::bundle::Receipt;
+use wasmount_core::bundle::receipt::Signature;
 use wasmount_core::grants::{Grants, Isolation, Size, Use};
 use wasmount_core::guest::engine::WASMTIME_VERSION;
 use wasmount_pack::{Capability, Inspection};
@@ -31,6 +32,7 @@ impl Evidence<'_> {
     /// All that there is to say.
     pub(super) fn examine(&self, found: &mut Findings) {
         self.examine_versions(found);
+        self.examine_signature(found);
         if let (Some(inspection), Some(grants)) = (self.inspection, self.grants) {
             examine_asks(inspection, found);
             examine_coverage(&Coverage::of(inspection, grants), found);
@@ -59,6 +61,26 @@ impl Evidence<'_> {
                 format!("install {} again with this wasmount", self.receipt.driver),
             );
         }
+    }
+
+    fn examine_signature(&self, found: &mut Findings) {
+        let (what, why) = match &self.receipt.signature {
+            Some(Signature::Signed { .. }) => return,
+            Some(Signature::Unsigned) => (
+                "the component is not signed",
+                "whoever installed it allowed that; nobody vouches for where it is from",
+            ),
+            None => (
+                "nobody looked for a signature when the component was installed",
+                "nobody vouches for where it is from",
+            ),
+        };
+        found.warning(
+            "unsigned",
+            what,
+            why,
+            "ask the vendor for a signature, and install it again without --allow-unsigned",
+        );
     }
 
     fn examine_use(&self, row: &Row, found: &mut Findings) {

@@ -12,17 +12,27 @@ use wasmount_pack::{Capability, Inspection};
 
 use super::findings::{Evidence, functions_of, is_of_interest};
 use super::granted;
-use super::review::{Component, Installed, Isolation, Log, Requested, Review, Row};
+use super::review::{self, Component, Denial, Installed, Isolation, Log, Requested, Review, Row};
 use crate::component;
-use crate::doctor::{installation, node, places};
+use crate::doctor::{installation, places, standing};
 use crate::finding::Findings;
 use crate::installed;
 use crate::layout::PluginDir;
 use crate::log::verify;
 use crate::requested;
+use crate::time::rfc3339;
+use crate::trust::Store;
+use crate::used::{self, Used, Uses};
+
+/// What is reviewed with.
+pub(super) struct Desk<'a> {
+    pub(super) plugins: &'a PluginDir,
+    /// Whom this node trusts; none if that cannot be read, which is told once.
+    pub(super) store: Option<&'a Store>,
+}
 
 /// Reviews a driver.
-pub(super) fn review(plugins: &PluginDir, driver: &DriverName) -> Review {
+pub(super) fn review(desk: &Desk<'_>, driver: &DriverName) -> Review {
     let mut found = Findings::default();
     found.about(driver);
     let mut review = Review {
@@ -33,13 +43,14 @@ pub(super) fn review(plugins: &PluginDir, driver: &DriverName) -> Review {
         denials: Vec::new(),
         findings: Vec::new(),
     };
-    gather(plugins, driver, &mut review, &mut found);
+    gather(desk, driver, &mut review, &mut found);
     review.findings = found.all;
     review.findings.sort_by_key(|finding| finding.severity);
     review
 }
 
-fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: &mut Findings) {
+fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut Findings) {
+    let plugins = desk.plugins;
     let directory = plugins.driver(driver);
     let version = match installed::current(&directory) {
         Ok(version) => version,
@@ -53,12 +64,14 @@ fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: 
         }
     };
     let path = directory.version(&version);
-    node::examine_plugin_dir(plugins.path(), found);
     installation::examine(&path, found);
     // It was told with what is wrong with the files.
     let Ok(bundle) = Bundle::read_at(&path) else { return };
     let receipt = &bundle.receipt;
     places::examine_directories(receipt, found);
+    if let Some(store) = desk.store {
+        standing::examine(store, &path, receipt, found);
+    }
     let grants = Grants::parse(&bundle.grants_text)
         .ok()
         .filter(|_| receipt::digest(bundle.grants_text.as_bytes()) == receipt.digests.grants);
@@ -67,12 +80,16 @@ fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: 
         review.settings = granted::settings(grants);
     }
     let inspection = inspect(&path.join(COMPONENT), receipt, found);
-    examine_log(receipt, found);
     let lacking = landlock::lacking();
-    let log = Log::default();
+    let used = examine_log(receipt, found);
+    let log = Log { since: used.since.map(rfc3339), calls: used.calls, rotated: used.rotated };
+    review.denials = used.denials.iter().map(denial).collect();
     review.capabilities = Capability::ALL
         .into_iter()
-        .map(|capability| row(capability, inspection.as_ref(), grants.as_ref()))
+        .map(|capability| Row {
+            used: used.capabilities.get(&capability).map(uses),
+            ..row(capability, inspection.as_ref(), grants.as_ref())
+        })
         .filter(is_of_interest)
         .collect();
     Evidence {
@@ -99,7 +116,9 @@ fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: 
         wasmtime: receipt.wasmtime_version.clone(),
         target_cpu: receipt.target_cpu.clone(),
         source: receipt.source.clone(),
+        signature: receipt.signature.clone(),
         grants_source: receipt.grants_source.clone(),
+        grants_from: receipt.grants_from,
         installed_by: receipt.installed_by.clone(),
         installed_at: receipt.installed_at.clone(),
         isolation: Isolation {
@@ -110,19 +129,54 @@ fn gather(plugins: &PluginDir, driver: &DriverName, review: &mut Review, found: 
     });
 }
 
-/// Whether what the log says of the past can be believed.
-fn examine_log(receipt: &Receipt, found: &mut Findings) {
-    let what = match verify::broken(receipt) {
-        Ok(None) => return,
-        Ok(Some(broken)) => format!("the audit log is not in order: {broken}"),
-        Err(error) => format!("the audit log cannot be checked: {error:#}"),
-    };
-    found.error(
-        "log-broken",
-        what,
-        "what the driver is said to have done may not be all, or not true",
-        format!("find out who changed it; `wasmount log verify {}` says more", receipt.driver),
-    );
+/// What the log says of the past, and whether it can be believed.
+fn examine_log(receipt: &Receipt, found: &mut Findings) -> Used {
+    const WHY: &str = "what the driver is said to have done may not be all, or not true";
+    let driver = &receipt.driver;
+    let remedy = || format!("find out who changed it; `wasmount log verify {driver}` says more");
+    match verify::broken(receipt) {
+        Ok(None) => {}
+        Ok(Some(broken)) => {
+            let what = format!("the audit log is not in order: {broken}");
+            found.error("log-broken", what, WHY, remedy());
+        }
+        Err(error) => {
+            let what = format!("the audit log cannot be checked: {error:#}");
+            found.error("log-broken", what, WHY, remedy());
+        }
+    }
+    let path = receipt.log_dir.join(format!("{}.jsonl", driver.tilde()));
+    Used::read(&path).unwrap_or_else(|error| {
+        let what = format!("the audit log cannot be read: {error:#}");
+        found.error("log-broken", what, WHY, remedy());
+        Used::default()
+    })
+}
+
+fn uses(uses: &Uses) -> review::Used {
+    let mut volumes: Vec<String> = uses.volumes.iter().cloned().collect();
+    if uses.more_volumes > 0 {
+        volumes.push(format!("and {} more", uses.more_volumes));
+    }
+    review::Used {
+        count: uses.count,
+        first: rfc3339(uses.first),
+        last: rfc3339(uses.last),
+        operations: uses.operations.keys().cloned().collect(),
+        volumes,
+        parameters: uses.parameters.clone(),
+    }
+}
+
+fn denial(denial: &used::Denial) -> Denial {
+    Denial {
+        function: denial.function.clone(),
+        reason: denial.reason.clone(),
+        message: denial.message.clone(),
+        count: denial.count,
+        last: rfc3339(denial.last),
+        volumes: denial.volumes.iter().cloned().collect(),
+    }
 }
 
 /// What the component asks for, if it is the one that was installed.

@@ -35,6 +35,10 @@ pub(super) fn of(document: &Document) -> String {
                     }
                 }
                 main {
+                    @if !document.findings.is_empty() {
+                        h3 { "To look at on the node" }
+                        ul.findings { @for found in &document.findings { (finding(found)) } }
+                    }
                     @for review in &document.drivers { (driver(review)) }
                     @if document.drivers.is_empty() { p { "No driver is installed." } }
                 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use wasmount_core::bundle::receipt::Attaching;
+use wasmount_core::bundle::receipt::{Attaching, GrantsFrom, Signature};
 use wasmount_pack::{Capability, Parameters};
 
 use crate::finding::Finding;
@@ -38,7 +38,11 @@ pub(super) struct Installed {
     pub(super) wasmtime: String,
     pub(super) target_cpu: String,
     pub(super) source: String,
+    /// Who vouched for the component when it was installed; none if nobody had been asked.
+    pub(super) signature: Option<Signature>,
     pub(super) grants_source: String,
+    /// By what the grants hold; none in receipts of before that was kept.
+    pub(super) grants_from: Option<GrantsFrom>,
     pub(super) installed_by: String,
     pub(super) installed_at: String,
     pub(super) isolation: Isolation,

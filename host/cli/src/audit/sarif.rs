@@ -14,14 +14,14 @@ const SCHEMA: &str =
 
 /// The document.
 pub(super) fn of(document: &Document) -> Value {
-    let all = || document.drivers.iter().flat_map(|driver| &driver.findings);
     // One rule for each kind of finding that there is, told by the first of its kind.
     let mut rules = BTreeMap::new();
-    for finding in all() {
+    for finding in document.findings() {
         rules.entry(finding.id).or_insert_with(|| rule(finding));
     }
     let numbers: BTreeMap<&str, usize> = rules.keys().copied().zip(0..).collect();
-    let results: Vec<Value> = all().map(|finding| result(finding, numbers[finding.id])).collect();
+    let results: Vec<Value> =
+        document.findings().map(|finding| result(finding, numbers[finding.id])).collect();
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -51,15 +51,15 @@ fn rule(finding: &Finding) -> Value {
 }
 
 fn result(finding: &Finding, rule: usize) -> Value {
-    let driver = finding.driver.as_deref().unwrap_or_default();
-    let text = format!("{driver}: {}. Why: {}. Do: {}.", finding.what, finding.why, finding.remedy);
+    let about = finding.driver.as_deref().unwrap_or("the node");
+    let text = format!("{about}: {}. Why: {}. Do: {}.", finding.what, finding.why, finding.remedy);
     json!({
         "ruleId": finding.id,
         "ruleIndex": rule,
         "level": level(finding.severity),
         "message": { "text": printable(&text) },
         "locations": [{
-            "logicalLocations": [{ "fullyQualifiedName": driver, "kind": "module" }],
+            "logicalLocations": [{ "fullyQualifiedName": about, "kind": "module" }],
         }],
     })
 }

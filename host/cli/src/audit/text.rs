@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use wasmount_core::bundle::receipt::{GrantsFrom, Signature};
+
 use super::Document;
 use super::review::{Installed, Review};
 use crate::output::{columns, printable, wrap};
@@ -9,13 +11,16 @@ use crate::output::{columns, printable, wrap};
 /// The whole text.
 pub(super) fn of(document: &Document) -> String {
     let mut text = String::new();
+    // Writing to a text does not fail.
+    for finding in &document.findings {
+        let _ = writeln!(text, "{}\n", finding.under(""));
+    }
     for review in &document.drivers {
         describe(review, &mut text);
         text.push('\n');
     }
     let count = document.drivers.len();
     let drivers = if count == 1 { "driver" } else { "drivers" };
-    // Writing to a text does not fail.
     let _ = writeln!(text, "reviewed {count} {drivers}: {}", document.counts());
     text
 }
@@ -59,7 +64,7 @@ fn describe(review: &Review, text: &mut String) {
         text.push('\n');
     }
     for finding in &review.findings {
-        let _ = writeln!(text, "{}", finding.without_driver());
+        let _ = writeln!(text, "{}", finding.under(""));
     }
 }
 
@@ -90,7 +95,8 @@ pub(super) fn facts(installed: &Installed) -> Vec<[String; 2]> {
             ),
         ),
         fact("component", installed.component.digest.clone()),
-        fact("grants", format!("from {}", installed.grants_source)),
+        fact("signed", signed(installed.signature.as_ref())),
+        fact("grants", granted(installed)),
         fact(
             "engine",
             format!(
@@ -105,6 +111,27 @@ pub(super) fn facts(installed: &Installed) -> Vec<[String; 2]> {
         ),
         fact("log", told),
     ]
+}
+
+fn signed(signature: Option<&Signature>) -> String {
+    match signature {
+        Some(Signature::Signed { key_id, key_name, trusted_comment, .. }) => {
+            format!("by {key_name} (key {key_id}), who says: {trusted_comment}")
+        }
+        Some(Signature::Unsigned) => "by nobody, which was allowed".to_owned(),
+        None => "not looked at".to_owned(),
+    }
+}
+
+fn granted(installed: &Installed) -> String {
+    let source = &installed.grants_source;
+    match installed.grants_from {
+        Some(GrantsFrom::Accepted) => "accepted from the manifest, as it asks".to_owned(),
+        Some(GrantsFrom::Nothing) => "nothing, since nobody gave any".to_owned(),
+        Some(GrantsFrom::Kept) => format!("kept from before the last change, from {source}"),
+        Some(GrantsFrom::RolledBack) => format!("those of an earlier version, from {source}"),
+        Some(GrantsFrom::File) | None => format!("from {source}"),
+    }
 }
 
 fn table(review: &Review) -> String {
