@@ -57,7 +57,7 @@ pub enum Command {
     #[command(hide = true)]
     ServeCall,
     /// Show what drivers were asked, what was decided and done
-    Log(Log),
+    Log(Box<Log>),
     /// Show what drivers ask for, may do and have done, and what a reviewer should look at
     Audit(Audit),
     /// Look for what is wrong on this node and in its drivers, and say what to do
