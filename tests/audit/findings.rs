@@ -3,14 +3,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use wasmount_tests::{Node, UID, base64, options};
+use wasmount_core::bundle::receipt;
+use wasmount_tests::{Node, UID, base64, component, options};
 
-use super::{audit, review};
+use super::audit;
 
-/// A driver of which there is nothing to say.
+const DRIVER: &str = "example.com/secret-files";
+
+/// Grants of which there is nothing to say.
 const CLEAN: &str = r#"
 version = 1
 isolation = "full"
@@ -122,6 +125,60 @@ const FIXTURES: &[Fixture] = &[
         grants: &[("isolation = \"full\"\n", "")],
         calls: USED,
         plant: NOTHING,
+    },
+    Fixture {
+        id: "unsigned",
+        severity: "warning",
+        what: "the component is not signed",
+        grants: &[],
+        calls: USED,
+        plant: NOTHING,
+    },
+    Fixture {
+        id: "component-unvouched",
+        severity: "warning",
+        what: "",
+        grants: &[],
+        calls: USED,
+        plant: |node, _| fs::remove_file(node.path("trust/vendor.pub")).expect("removed"),
+    },
+    Fixture {
+        id: "component-forbidden",
+        severity: "error",
+        what: "revoked",
+        grants: &[],
+        calls: USED,
+        plant: |node, _| {
+            let digest = receipt::digest(&fs::read(component("secret-files")).expect("read"));
+            decides(node, &format!("[revoked]\ndigests = [{digest:?}]\n"));
+        },
+    },
+    Fixture {
+        id: "component-forbidden",
+        severity: "error",
+        what: "",
+        grants: &[],
+        calls: USED,
+        plant: |node, _| {
+            let digest = receipt::digest(b"another");
+            decides(node, &format!("[drivers.{DRIVER:?}]\ndigests = [{digest:?}]\n"));
+        },
+    },
+    Fixture {
+        id: "trust-unusable",
+        severity: "error",
+        what: "/trust/policy.toml",
+        grants: &[],
+        calls: USED,
+        plant: |node, _| decides(node, "[revolked]\n"),
+    },
+    Fixture {
+        id: "signature-changed",
+        severity: "error",
+        what: "component.wasm.minisig was changed after installation, or is missing",
+        grants: &[],
+        calls: USED,
+        plant: |_, version| append(&version.join("component.wasm.minisig"), b"x"),
     },
     Fixture {
         id: "file-changed",
@@ -237,7 +294,14 @@ impl Fixture {
             assert!(grants.contains(from), "{from}");
             grants.replacen(from, to, 1)
         });
-        let driver = node.install("secret-files", &grants);
+        let trust = trusts(&node);
+        let component = signed(&node, self.id != "unsigned");
+        let file = node.path("grants.toml");
+        fs::write(&file, grants).expect("written");
+        let more = ["--grants", &file.display().to_string(), "--trust-dir", &trust];
+        let installed = node.installs_file(&component, DRIVER, &more);
+        assert_eq!(installed.exit, Some(0), "{}{}", installed.stdout, installed.stderr);
+        let driver = node.installed(DRIVER);
         let mut json: Value = serde_json::from_str(&options("vol", "ro", &[])).expect("JSON");
         json["kubernetes.io/secret/password"] = base64(b"correct horse").into();
         let dir = driver.pod_dir(UID, "vol");
@@ -250,13 +314,46 @@ impl Fixture {
         node.is_idle();
         let version = driver.version();
         (self.plant)(&node, &version);
-        let review = review(&node, "example.com/secret-files");
-        let found = review["findings"].as_array().expect("a list").clone();
+        let document = audit(&node, &["--format", "json", "--trust-dir", &trust]).json();
+        let of_node = document["findings"].as_array().expect("a list");
+        let of_driver = document["drivers"][0]["findings"].as_array().expect("a list");
+        let found = of_node.iter().chain(of_driver).cloned().collect();
         let exits = ["error", "warning", "note"]
-            .map(|severity| audit(&node, &["--fail-on", severity, "--format", "json"]).exit);
+            .map(|severity| audit(&node, &["--fail-on", severity, "--trust-dir", &trust]).exit);
         mode(&node.path("plugins"), 0o755);
         (found, exits)
     }
+}
+
+/// The directory of whom the node trusts, with one key. Returns where it is.
+fn trusts(node: &Node) -> String {
+    let (dir, key) = (node.path("trust"), node.path("vendor"));
+    let made = node.wasmount(&["keygen", &key.display().to_string(), "--no-passphrase"]);
+    assert_eq!(made.exit, Some(0), "{}", made.stderr);
+    fs::create_dir(&dir).expect("made");
+    mode(&dir, 0o755);
+    fs::copy(key.with_extension("pub"), dir.join("vendor.pub")).expect("copied");
+    mode(&dir.join("vendor.pub"), 0o644);
+    dir.display().to_string()
+}
+
+/// The component, signed by that key or not at all.
+fn signed(node: &Node, is: bool) -> PathBuf {
+    let file = node.path("secret-files.wasm");
+    fs::copy(component("secret-files"), &file).expect("copied");
+    if is {
+        let key = node.path("vendor.key").display().to_string();
+        let signed = node.wasmount(&["sign", &file.display().to_string(), "--key", &key]);
+        assert_eq!(signed.exit, Some(0), "{}", signed.stderr);
+    }
+    file
+}
+
+/// What the operator decides about keys and components.
+fn decides(node: &Node, policy: &str) {
+    let path = node.path("trust/policy.toml");
+    fs::write(&path, policy).expect("written");
+    mode(&path, 0o644);
 }
 
 fn mode(path: &Path, mode: u32) {

@@ -94,6 +94,7 @@ fn a_terminal_is_shown_the_table_and_what_to_look_at() {
         "filesystems.format !  yes",
         "! reaches further than others, and is never given without being named",
         "warning  images.open was refused once",
+        "  signed     by nobody, which was allowed",
         "reviewed 1 driver: 0 errors, ",
     ] {
         assert!(text.contains(line), "{line}:\n{text}");
