@@ -20,7 +20,7 @@ use crate::diff;
 use crate::diff::changes;
 use crate::given::{Given, Missing};
 use crate::layout::{DriverDir, VersionId};
-use crate::output::{Output, columns};
+use crate::output::{Output, wrap};
 use crate::requested;
 
 /// What was agreed to, and with what installed.
@@ -141,18 +141,15 @@ fn new(
         return Ok(None);
     }
     output.progress(&format!("{} {} asks for:", manifest.name, manifest.version));
-    let rows: Vec<[String; 3]> = manifest
-        .asks
-        .iter()
-        .flat_map(|ask| {
-            let mark = ask.super_privileged().map_or("", |_| requested::MARK).to_owned();
-            let first = [ask.capability.to_string(), requested::in_words(&ask.parameters()), mark];
-            [first, [String::new(), format!("({})", ask.reason), String::new()]]
-        })
-        .collect();
-    let rows: Vec<[&str; 3]> = rows.iter().map(|row| row.each_ref().map(String::as_str)).collect();
-    for line in columns(&rows).lines() {
-        output.progress(&format!("  {line}"));
+    for ask in &manifest.asks {
+        let mark =
+            ask.super_privileged().map_or(String::new(), |_| format!("  ({})", requested::MARK));
+        output.progress(&format!("    {}{mark}", ask.capability));
+        let parameters = requested::in_words(&ask.parameters());
+        if !parameters.is_empty() {
+            output.progress(&wrap("of", parameters.split(' '), " "));
+        }
+        output.progress(&wrap("why", ask.reason.as_str().split(' '), " "));
     }
     let missing = match Missing::of(manifest, &[], &Operators::default()) {
         Ok(missing) => missing,

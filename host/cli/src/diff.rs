@@ -24,6 +24,7 @@ use crate::grants::GrantsFile;
 use crate::installed::{self, Installed};
 use crate::layout::PluginDir;
 use crate::output::{Output, printable};
+use crate::requested;
 use changes::{About, Change, How};
 
 /// What there is a difference is told by.
@@ -134,7 +135,7 @@ fn granted(old: &str, new: &str) -> Vec<Change> {
 pub fn describe(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
-        let Change { about, how, name, before, after, more } = change;
+        let Change { about, how, name, before, after, more, super_privileged } = change;
         let mark = if *more { '!' } else { ' ' };
         let sign = match how {
             How::Added => '+',
@@ -148,7 +149,11 @@ pub fn describe(changes: &[Change]) -> String {
             (Some(only), None) | (None, Some(only)) => format!(": {only}"),
             (None, None) => String::new(),
         };
-        let line = format!("{name}{values}");
+        let marked = match super_privileged {
+            true => format!("  ({})", requested::MARK),
+            false => String::new(),
+        };
+        let line = format!("{name}{values}{marked}");
         let _ = writeln!(text, "{mark} {:<9} {sign} {}", about.name(), printable(&line));
     }
     if changes.iter().any(|change| change.more) {

@@ -190,7 +190,14 @@ fn somebody_at_a_terminal_is_asked() -> Result<()> {
     }
     give(&node, "1.0", &[STATE, IMAGES])?;
     let (shown, _) = at_terminal(&node, &[], "n\n")?;
-    assert!(shown.contains("disk 1.0 asks for:\r\n  state"), "{shown}");
+    assert!(
+        shown.contains("disk 1.0 asks for:\r\n    state\r\n      why to remember\r\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("\r\n    images  (super-privileged)\r\n      of  max-size 1Ti; "),
+        "{shown}"
+    );
     assert!(shown.contains("grant that, exactly as it asks? [y/N] "), "{shown}");
     assert!(shown.contains("nothing is granted\r\n"), "{shown}");
     assert_eq!(receipt(&node)?.0, "nothing");

@@ -27,6 +27,8 @@ pub struct Change {
     pub after: Option<String>,
     /// Whether the component asks for more by it.
     pub more: bool,
+    /// Whether what is new is super-privileged.
+    pub super_privileged: bool,
 }
 
 /// What a difference is about, in the order that they are told.
@@ -108,7 +110,12 @@ pub fn between(old: &Inspection, new: &Inspection) -> Vec<Change> {
         let own = inspection.imports.iter();
         own.map(|import| (import.short(), import.capability.is_some())).chain(foreign).collect()
     };
+    let first = changes.len();
     listed(About::Imports, &names(old), &names(new), &mut changes);
+    for change in changes[first..].iter_mut().filter(|change| change.more) {
+        let import = new.imports.iter().find(|import| import.short() == change.name);
+        change.super_privileged = import.is_some_and(|import| import.super_privileged().is_some());
+    }
     limits(old, new, &mut changes);
     options(old, new, &mut changes);
     for (name, before, after) in [
@@ -161,8 +168,12 @@ fn asks(old: &[Ask], new: &[Ask], changes: &mut Vec<Change>) {
             (None, None) => {}
             (None, Some(ask)) => {
                 let after = Some(requested::in_words(&ask.parameters()));
-                let more =
-                    Change { more: true, ..change(About::Asks, How::Added, &name, None, after) };
+                let super_privileged = ask.super_privileged().is_some();
+                let more = Change {
+                    more: true,
+                    super_privileged,
+                    ..change(About::Asks, How::Added, &name, None, after)
+                };
                 changes.push(more);
                 reasons.push(change(
                     About::Reasons,
@@ -177,7 +188,11 @@ fn asks(old: &[Ask], new: &[Ask], changes: &mut Vec<Change>) {
                 changes.push(change(About::Asks, How::Removed, &name, before, None));
             }
             (Some(was), Some(is)) => {
+                let first = changes.len();
                 parameters(&name, &was.parameters(), &is.parameters(), changes);
+                for change in changes[first..].iter_mut().filter(|change| change.more) {
+                    change.super_privileged = is.super_privileged().is_some();
+                }
                 let (before, after) = (was.reason.as_str(), is.reason.as_str());
                 reasons.extend(replaced(About::Reasons, &name, before, after));
             }
@@ -321,7 +336,15 @@ pub fn change(
 ) -> Change {
     let said = |text: Option<String>| text.filter(|text| !text.is_empty());
     let (before, after) = (said(before), said(after));
-    Change { about, how, name: name.to_owned(), before, after, more: false }
+    Change {
+        about,
+        how,
+        name: name.to_owned(),
+        before,
+        after,
+        more: false,
+        super_privileged: false,
+    }
 }
 
 fn join(values: &BTreeSet<String>) -> Option<String> {
