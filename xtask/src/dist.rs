@@ -1,6 +1,6 @@
 //! `cargo xtask dist`: the two static programs and the plugins, in `target/dist`.
 //!
-//! Every component is built in one go, those of the tests included; only the plugins and the
+//! Beside each of them is a list of what it was built from ([`sbom`]). Every component is built in one go, those of the tests included; only the plugins and the
 //! example are shipped. Nothing is built or copied again that has not changed.
 
 use std::fs;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::cargo::{self, Workspace};
 use crate::steps::step;
-use crate::{elf, wasm_target};
+use crate::{elf, sbom, wasm_target};
 
 /// What the driver program may weigh, in bytes: it is read from disk on every call.
 pub(crate) const DRIVER_SIZE_LIMIT: u64 = 4 << 20;
@@ -46,20 +46,24 @@ pub(crate) fn build(workspace: &Workspace) -> anyhow::Result<()> {
         cargo::run(workspace.build("build", "driver").args(["--package", "wasmount-driver"]))?;
         check_dependencies(workspace)?;
         ship(&workspace.program("driver", "wasmount-driver"), &dist.join("wasmount-driver"))?;
+        itemise(workspace, "wasmount-driver", &workspace.triple, &dist.join("wasmount-driver"))?;
         let size = fs::metadata(dist.join("wasmount-driver"))?.len();
         ensure!(size <= DRIVER_SIZE_LIMIT, "wasmount-driver has {size} bytes, which is too many");
         Ok(())
     })?;
     step("building wasmount (with the compiler: this takes minutes the first time)", || {
         cargo::run(workspace.build("build", "release").args(["--package", "wasmount"]))?;
-        ship(&workspace.program("release", "wasmount"), &dist.join("wasmount"))
+        ship(&workspace.program("release", "wasmount"), &dist.join("wasmount"))?;
+        itemise(workspace, "wasmount", &workspace.triple, &dist.join("wasmount"))
     })?;
     step("building the components", || {
         for (name, component) in wasm_target::build(workspace)? {
             let file = format!("{name}.wasm");
             place(&component, &workspace.components().join(&file), 0o644)?;
             if is_shipped(workspace, &name) {
-                place(&component, &dist.join("plugins").join(&file), 0o644)?;
+                let shipped = dist.join("plugins").join(&file);
+                place(&component, &shipped, 0o644)?;
+                itemise(workspace, &name, wasm_target::TARGET, &shipped)?;
             }
         }
         Ok(())
@@ -118,6 +122,13 @@ fn ship(program: &Path, to: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(program).with_context(|| format!("{} is missing", program.display()))?;
     ensure!(elf::is_static(&bytes)?, "{} is not static", program.display());
     place(&bytes, to, 0o755)
+}
+
+/// Puts the list of what was built into a file beside it.
+fn itemise(workspace: &Workspace, package: &str, target: &str, of: &Path) -> anyhow::Result<()> {
+    let document = sbom::document(workspace, package, target, of)
+        .with_context(|| format!("cannot say what is in {}", of.display()))?;
+    place(&document, &of.with_extension("cdx.json"), 0o644)
 }
 
 /// Writes a file unless it is there already. The new one takes the old one's place in one act,

@@ -19,6 +19,7 @@ mod kubelet;
 mod node;
 mod packages;
 mod proof;
+mod sbom;
 mod scratch;
 mod steps;
 mod test;

@@ -12,7 +12,7 @@ use crate::packages;
 use crate::steps::step;
 
 /// What components are built for.
-const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Debian's toolchain that matches the standard library's sources beside it: with both, the
 /// library can be built for the target where rustup cannot bring it.
