@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde::Deserialize;
-use wasmount_tests::{Driver, Node, UID, options};
+use wasmount_tests::{Driver, Node, UID, options, program};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +107,17 @@ fn run(node: &Node, driver: &Driver<'_>, case: &Case) -> (String, i32) {
     }
     let before = node.mounts().len();
     let args: Vec<OsString> = case.args.iter().map(fill).collect();
+    // Where another user calls, or the installation is damaged, there is nothing to rehearse.
+    let rehearsed = (case.uid.is_none() && case.damage.is_none() && !args.is_empty()).then(|| {
+        let mut wasmount = Command::new(program("wasmount"));
+        wasmount.args(["explain", "--json", "--plugin-dir"]).arg(node.path("plugins"));
+        wasmount.arg(driver.name()).args(&args);
+        let answer = wasmount_tests::answer(&mut wasmount, case.name.clone());
+        assert_eq!(answer.exit, Some(0), "{}: {}", case.name, answer.stderr);
+        assert_eq!(node.mounts().len(), before, "{}: nothing lasts of a rehearsal", case.name);
+        let told: serde_json::Value = serde_json::from_str(&answer.stdout).expect("JSON");
+        (told["reply"].clone(), told["exit"].as_i64())
+    });
     if let Some(damage) = &case.damage {
         do_damage(&driver.version(), &root, damage);
     }
@@ -118,6 +129,10 @@ fn run(node: &Node, driver: &Driver<'_>, case: &Case) -> (String, i32) {
             wasmount_tests::answer(&mut command, case.name.clone())
         }
     };
+    if let Some(rehearsed) = rehearsed {
+        let real = (answer.json(), answer.exit.map(i64::from));
+        assert_eq!(rehearsed, real, "{}: what is explained is what happens", case.name);
+    }
     assert_eq!(answer.stderr, "", "{}: kubelet reads standard error too", case.name);
     if answer.json()["status"] != "Success" {
         assert!(node.mounts().len() <= before, "{}: a call that fails has mounted", case.name);

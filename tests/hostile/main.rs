@@ -8,6 +8,7 @@
 mod cases;
 mod component;
 mod lowered;
+mod rehearsed;
 mod script;
 mod seen;
 mod surface;
@@ -24,6 +25,7 @@ use wasmount_tests::{
 };
 
 use cases::{Case, cases};
+use rehearsed::Decided;
 use seen::Seen;
 use surface::Surface;
 
@@ -78,7 +80,24 @@ fn misuse_is_refused_and_changes_nothing() {
         }
         let seen = seen.unwrap_or_else(|| look(&node, &driver, case, volume));
         for case in group {
-            let said = try_out(&node, &driver, case, volume, number);
+            let args = arguments(&driver, case, &case.operation, volume, number);
+            let before = Seen::on(&node);
+            let rehearsed = Decided::rehearsed(&node, &driver, &args);
+            let changes_of_it = changes(&node, &before);
+            if !changes_of_it.is_empty() {
+                wrong +=
+                    &format!("\nexplaining {} has changed the node:\n{changes_of_it}", case.name);
+            }
+            let (said, decided) = try_out(&node, &driver, case, volume, number);
+            if rehearsed != decided && case.unlike.is_none() {
+                wrong += &format!(
+                    "\n{} is explained otherwise:\n  {rehearsed:?}\n  {decided:?}\n",
+                    case.name
+                );
+            }
+            if rehearsed == decided && case.unlike.is_some() {
+                wrong += &format!("\n{} is explained as it is: nothing is unlike\n", case.name);
+            }
             number += 1;
             if Some(&said) != case.says.as_ref() {
                 wrong += &format!("\n{}:\nsays = {}\n", case.name, Value::from(said));
@@ -112,11 +131,18 @@ fn misuse_is_refused_and_changes_nothing() {
 
 /// Makes the call that a case is about, with a volume that is ready for it. Returns how it failed, the
 /// same on every node.
-fn try_out(node: &Node, driver: &Driver<'_>, case: &Case, volume: usize, number: usize) -> String {
+fn try_out(
+    node: &Node,
+    driver: &Driver<'_>,
+    case: &Case,
+    volume: usize,
+    number: usize,
+) -> (String, Decided) {
     let log = node.path("log").join(format!("{}.jsonl", DRIVER.replace('/', "~")));
     let _ = fs::remove_file(log);
     let answer = call(driver, case, &case.operation, volume, number);
     let lines = driver.log();
+    let decided = Decided::logged(&lines, &answer.json());
     let told = |kind: &str, keys: &[&str]| -> Option<String> {
         let line = lines.iter().find(|line| line["kind"] == kind)?;
         Some(keys.iter().filter_map(|key| line[*key].as_str()).collect::<Vec<_>>().join(" "))
@@ -137,7 +163,7 @@ fn try_out(node: &Node, driver: &Driver<'_>, case: &Case, volume: usize, number:
     let mut parts = said.split("/dev/loop");
     let first = parts.next().unwrap_or_default().to_owned();
     let rest = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
-    rest.fold(first, |text, part| text + "/dev/loop{n}" + part)
+    (rest.fold(first, |text, part| text + "/dev/loop{n}" + part), decided)
 }
 
 /// What is not as it was. A loop device clears itself in the kernel's own time after its last user is

@@ -51,9 +51,12 @@ pub enum Command {
     Rollback(Rollback),
     /// Call an installed driver as kubelet would
     Call(Call),
+    /// Rehearse a call: say what of it would be allowed, by which line of grants.toml, and what it
+    /// would do. Nothing is changed
+    Explain(Explain),
     /// Play recorded calls with a component again, and say which it answers otherwise
     Replay(Replay),
-    /// Serve a call in this process: for `call --record` alone
+    /// Serve a call in this process: for `call --record` and `explain`
     #[command(hide = true)]
     ServeCall,
     /// Show what drivers were asked, what was decided and done
@@ -318,6 +321,28 @@ pub struct Call {
     pub driver: DriverName,
     /// The operation and its arguments; @FILE stands for what is in FILE
     #[arg(value_name = "OP ARG", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
+}
+
+/// `wasmount explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR")]
+    pub plugin_dir: Option<PathBuf>,
+    /// The driver's name
+    #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
+    pub driver: DriverName,
+    /// The operation and its arguments; @FILE stands for what is in FILE
+    #[arg(
+        value_name = "OP ARG",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     pub arguments: Vec<OsString>,
 }
 

@@ -69,7 +69,7 @@ pub fn run(arguments: &arguments::Call, output: &mut Output<'_>) -> Result<ExitC
 
 /// What an argument stands for: `@FILE` for what is in the file, without the newline that editors
 /// put at its end; anything else for itself.
-fn expand(argument: &OsStr) -> Result<OsString> {
+pub(crate) fn expand(argument: &OsStr) -> Result<OsString> {
     let Some(file) = argument.as_bytes().strip_prefix(b"@") else {
         return Ok(argument.to_owned());
     };

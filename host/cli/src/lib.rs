@@ -21,6 +21,7 @@ pub mod coverage;
 pub mod diff;
 pub mod doctor;
 pub mod downgrade;
+pub mod explain;
 pub mod finding;
 pub mod given;
 pub mod grants;
@@ -79,6 +80,7 @@ pub fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<ExitCode> {
         Command::Rollback(arguments) => rollback::run(arguments, output),
         Command::Call(arguments) => return call::run(arguments, output),
         Command::Audit(arguments) => audit::run(arguments, output),
+        Command::Explain(arguments) => explain::run(arguments, output),
         Command::ServeCall => return served::run(),
         Command::Replay(arguments) => replay::run(arguments, output),
         Command::Log(arguments) => log::run(arguments, output),

@@ -71,9 +71,18 @@ impl Servable {
 
     /// Serves a call, and waits for it.
     pub fn serve(&self, arguments: Vec<OsString>) -> Result<Served> {
+        self.run(arguments, false)
+    }
+
+    /// Rehearses a call: as it would be served, but that nothing of it lasts.
+    pub fn rehearse(&self, arguments: Vec<OsString>) -> Result<Served> {
+        self.run(arguments, true)
+    }
+
+    fn run(&self, arguments: Vec<OsString>, rehearsed: bool) -> Result<Served> {
         let what = "starting a process that serves the call";
         let mut file = memory().context(what)?;
-        let plan = Plan { version: self.bundle.path.clone(), arguments };
+        let plan = Plan { version: self.bundle.path.clone(), rehearsed, arguments };
         plan.write(&mut file).context(what)?;
         let stdin = Stdio::from(file.try_clone().context(what)?);
         // kubelet's driver has no environment either.

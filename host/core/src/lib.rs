@@ -33,6 +33,7 @@ pub mod kernel;
 pub mod link;
 pub mod observe;
 pub mod redact;
+mod rehearsal;
 pub mod reply;
 pub mod session;
 #[cfg(feature = "engine")]

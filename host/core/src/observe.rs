@@ -1,5 +1,5 @@
 //! A call that is served in the CLI, by the very code that serves it in the driver, and observed:
-//! what `wasmount call --record` is made of. Without the feature `observe`, which only the CLI turns on,
+//! what `wasmount call --record` and `wasmount explain` are made of. Without the feature `observe`, which only the CLI turns on,
 //! there is nothing here: the driver goes by its own place and tells nobody.
 //!
 //! The call has a process of its own, so that no other part of it has ever held the arguments. What is
@@ -19,7 +19,7 @@ pub(crate) use nothing::{line, version};
 #[cfg(feature = "observe")]
 mod armed {
     use std::cell::{Cell, RefCell};
-    use std::ffi::OsString;
+    use std::ffi::{OsStr, OsString};
     use std::fs::File;
     use std::io::{self, Read as _, Seek as _, Write as _};
     use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -32,11 +32,14 @@ mod armed {
     use crate::call::Operation;
     use crate::call::arguments::Arguments;
     use crate::failure::Failure;
-    use crate::supervisor;
     use crate::wire::{Outcome, Request, Response, Start};
+    use crate::{rehearsal, supervisor};
 
     /// How much is observed of a call, in bytes: what goes on after that is lost.
     const MOST: usize = 64 << 20;
+
+    /// What stands in a plan of a call that is only rehearsed.
+    const REHEARSED: &str = "rehearsed";
 
     /// Something that happened in a call.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +72,8 @@ mod armed {
     pub struct Plan {
         /// The directory of the driver's version, absolute and without symbolic links.
         pub version: PathBuf,
+        /// Whether it is only rehearsed: nothing lasts of it and nothing is written.
+        pub rehearsed: bool,
         /// The operation and its arguments.
         pub arguments: Vec<OsString>,
     }
@@ -88,8 +93,9 @@ mod armed {
         /// Writes it down for [`serve`]. An argument holds no zero byte.
         pub fn write(&self, file: &mut File) -> io::Result<()> {
             let version = self.version.as_os_str();
-            let texts = std::iter::once(version).chain(self.arguments.iter().map(|text| &**text));
-            for text in texts {
+            let rehearsed = OsStr::new(if self.rehearsed { REHEARSED } else { "" });
+            let arguments = self.arguments.iter().map(|text| &**text);
+            for text in [version, rehearsed].into_iter().chain(arguments) {
                 file.write_all(text.as_bytes())?;
                 file.write_all(&[0])?;
             }
@@ -107,6 +113,7 @@ mod armed {
         file.read_to_end(&mut text)?;
         let mut texts = text.strip_suffix(&[0]).unwrap_or(&text).split(|byte| *byte == 0);
         let version = texts.next().unwrap_or_default().to_vec();
+        let rehearsed = texts.next() == Some(REHEARSED.as_bytes());
         let arguments = Arguments::copy(&texts.collect::<Vec<_>>())?;
         drop(text);
         file.set_len(0)?;
@@ -116,6 +123,9 @@ mod armed {
             events: RefCell::new(file),
             left: Cell::new(MOST),
         }));
+        if rehearsed {
+            rehearsal::begin();
+        }
         Ok(supervisor::run(arguments))
     }
 

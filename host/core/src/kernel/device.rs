@@ -18,6 +18,7 @@ use super::tools::Files;
 use super::{failed, invalid, raw, unfit};
 use crate::decide::Granted;
 use crate::failure::Failure;
+use crate::rehearsal;
 
 /// What the identity of a device that is found by an attribute begins with.
 const DISK: &str = "disk:";
@@ -159,6 +160,9 @@ pub fn size(device: &Device) -> Result<u64, Failure> {
 
 /// Whether the kernel refuses to write to it.
 pub fn is_read_only(device: &Device) -> Result<bool, Failure> {
+    if rehearsal::is_writable(&device.identity) {
+        return Ok(false);
+    }
     raw::block_read_only(&device.file)
         .map(|answer| answer != 0)
         .map_err(failed(format_args!("asking whether {} is read-only", device.node.display())))
@@ -166,7 +170,8 @@ pub fn is_read_only(device: &Device) -> Result<bool, Failure> {
 
 /// Whether it is still the device that was found: `device-changed` if not.
 pub fn recheck(device: &Device) -> Result<(), Failure> {
-    if sequence(&device.file)? == device.sequence && proves(device)? {
+    let gone = rehearsal::is_gone(&device.identity);
+    if !gone && sequence(&device.file)? == device.sequence && proves(device)? {
         return Ok(());
     }
     let message = format!(

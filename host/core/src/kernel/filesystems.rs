@@ -27,6 +27,7 @@ use super::{invalid, unfit};
 use crate::call::Access;
 use crate::decide::Granted;
 use crate::failure::{Code, Failure};
+use crate::rehearsal;
 
 /// A supported filesystem, all of it on one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,6 +135,10 @@ pub fn format(
     let fixed: Vec<String> = maker.arguments(&uuid).collect();
     let fixed = fixed.iter().map(String::as_str);
     let arguments: Vec<&str> = fixed.chain(profile.arguments()).collect();
+    if rehearsal::is_on() {
+        rehearsal::formatted(&device.identity, filesystem);
+        return Ok(());
+    }
     begin()?;
     let ended = tool.run(&arguments, &device, lock)?;
     if ended.code != Some(0) {
@@ -173,10 +178,17 @@ pub fn check(
     let Check { device, filesystem } = check.into_inner();
     writable(&device)?;
     device::refuse_if_held(&device)?;
+    if rehearsal::filesystem(&device.identity) == Some(filesystem) {
+        return Ok(false);
+    }
     // What is repaired is what is on the device, not what was read of it before.
     blank::forget_cache(&device)?;
     expect(&device, filesystem)?;
     match filesystem {
+        Filesystem::Ext4 if rehearsal::is_on() => {
+            meanwhile();
+            Ok(false)
+        }
         Filesystem::Ext4 => run_check(&device, &["-p"], lock, meanwhile),
         Filesystem::Xfs | Filesystem::Btrfs => Ok(false),
     }

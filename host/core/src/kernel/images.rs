@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::{failed, invalid, unfit};
 use crate::decide::Granted;
 use crate::failure::{Code, Failure};
+use crate::rehearsal;
 
 /// A directory that the operator set aside for images.
 #[derive(Debug)]
@@ -94,6 +95,13 @@ pub fn create(create: Granted<ImageCreate>) -> Result<(ImageFile, bool), Failure
         }
         let what = format!("creating {}", dir.path.join(&name.0).display());
         let made = dir.unnamed(&what)?;
+        if rehearsal::is_on() {
+            // It has no name, and is gone when it is closed.
+            made.set_len(size)
+                .and_then(|()| rehearsal::created(dir.path.join(&name.0), &made))
+                .map_err(|error| Failure::io(&what, &error))?;
+            return ImageFile::new(made, dir, name).map(|image| (image, true));
+        }
         made.set_len(size)
             .and_then(|()| made.sync_all())
             .map_err(|error| Failure::io(&what, &error))?;
@@ -128,6 +136,9 @@ pub fn grow(grow: Granted<ImageGrow>) -> Result<u64, Failure> {
     if wanted <= now {
         return Ok(now);
     }
+    if rehearsal::is_on() {
+        return Ok(wanted);
+    }
     let what = format!("growing {}", image.path().display());
     image
         .file
@@ -149,6 +160,9 @@ pub fn remove_unused(image: &ImageFile) -> Result<bool, Failure> {
     let same = image.file.metadata().map_err(|error| Failure::io(&what, &error))?;
     if (there.st_dev, there.st_ino) != (same.dev(), same.ino()) || !is_hole(&image.file)? {
         return Ok(false);
+    }
+    if rehearsal::is_on() {
+        return Ok(true);
     }
     unlinkat(&image.dir.file, &image.name.0, AtFlags::empty()).map_err(failed(&what))?;
     image.dir.sync(what)?;
@@ -291,7 +305,10 @@ fn open_there(dir: Rc<ImageDir>, name: ImageName) -> Result<Option<ImageFile>, F
     };
     match file {
         Ok(file) => ImageFile::new(File::from(file), dir, name).map(Some),
-        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::NOENT) => match rehearsal::image(&shown) {
+            Some(file) => ImageFile::new(file, dir, name).map(Some),
+            None => Ok(None),
+        },
         Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV) => {
             Err(unfit("not-an-image", format!("{} is not a regular file", shown.display())))
         }

@@ -26,6 +26,7 @@ use super::{failed, target, unfit};
 use crate::call::Access;
 use crate::decide::Granted;
 use crate::failure::{Code, Failure};
+use crate::rehearsal;
 
 /// Major number of loop devices, linux/major.h.
 const LOOP_MAJOR: u32 = 7;
@@ -46,10 +47,13 @@ pub struct LoopAttach {
 /// loop device of this node has the same file, and is not just about to vanish.
 pub fn attach(attach: Granted<LoopAttach>) -> Result<Device, Failure> {
     let LoopAttach { image, access } = attach.into_inner();
+    rehearsal::attached(&image.identity, access);
     let what = format!("attaching {}", image.path().display());
     // The lock keeps another call, of whatever driver, from doing the same at the same time.
     let _lock = Lock::take(&image)?;
     refuse_if_attached(&image, &what)?;
+    // Through one that stands in nothing can be written.
+    let access = if rehearsal::is_on() { Access::ReadOnly } else { access };
     // A description of its own: the kernel keeps it, and the lock must not stay with it.
     let (open, flags) = match access {
         Access::ReadOnly => (OFlags::RDONLY, raw::LO_AUTOCLEAR | raw::LO_READ_ONLY),
@@ -87,6 +91,9 @@ pub fn attach(attach: Granted<LoopAttach>) -> Result<Device, Failure> {
 pub fn keep(device: &Device) -> Result<(), Failure> {
     let what = format!("keeping {}", device.node().display());
     device::recheck(device)?;
+    if rehearsal::is_on() {
+        return rehearsal::kept(&device.file).map_err(|error| Failure::io(&what, &error));
+    }
     let mut tries = 0..16;
     loop {
         let mut info = raw::loop_status(&device.file).map_err(failed(&what))?;
@@ -142,8 +149,9 @@ pub fn open(
     let path = backing_path(number);
     let proof = match raw::loop_status(&file) {
         Ok(info) if name(&info) == identity.as_bytes() => {
-            let image = path.as_deref().and_then(|path| backing(path, &info));
-            Proof::Loop { inode: info.inode, image, path }
+            let backing = path.as_deref().and_then(|path| backing(path, &info));
+            let backing = backing.or_else(|| image.and_then(rehearsal::image));
+            Proof::Loop { inode: info.inode, image: backing, path }
         }
         Ok(_) | Err(Errno::NXIO) => return Ok(None),
         Err(error) if target::is_broken(error) && path.is_some() && path.as_deref() == image => {
@@ -168,8 +176,13 @@ pub fn detach(device: Granted<Rc<Device>>) -> Result<(), Failure> {
     }
     device::recheck(&device)?;
     // The kernel would only note the wish, and do it at some later unmount.
-    if !device::soon(|| device::in_use(&device).map(|used| !used))? {
+    let unmounted = rehearsal::has_unmounted();
+    if !unmounted && !device::soon(|| device::in_use(&device).map(|used| !used))? {
         return Err(unfit("busy", format!("{what}: it is still mounted or otherwise in use")));
+    }
+    if rehearsal::is_on() {
+        rehearsal::taken_down(&device.identity);
+        return Ok(());
     }
     match raw::loop_clear(&device.file) {
         Ok(()) | Err(Errno::NXIO) => Ok(()),
@@ -181,6 +194,9 @@ pub fn detach(device: Granted<Rc<Device>>) -> Result<(), Failure> {
 /// Tells the kernel that the image's size has changed.
 pub fn refresh(device: &Device) -> Result<(), Failure> {
     device::recheck(device)?;
+    if rehearsal::is_on() {
+        return Ok(());
+    }
     let what = format!("making {} as large as its image", device.node().display());
     raw::loop_set_capacity(&device.file).map_err(failed(what))
 }

@@ -29,6 +29,7 @@ use super::{failed, raw, unfit};
 use crate::call::Access;
 use crate::decide::Granted;
 use crate::failure::{Code, Failure};
+use crate::rehearsal;
 
 /// How many mounts stacked on one directory [`unmount`] takes off, before it gives up.
 const MAX_STACKED: usize = 16;
@@ -87,8 +88,13 @@ pub fn block(mount: Granted<BlockMount>) -> Result<PendingMount, Failure> {
     device::recheck(&device)?;
     device::refuse_if_held(&device)?;
     let what = format!("mounting {} as {}", device.node().display(), filesystem.name());
-    filesystems::ready_to_mount(&device, filesystem, access).map_err(|f| f.during(&what))?;
+    if rehearsal::filesystem(&device.identity) != Some(filesystem) {
+        filesystems::ready_to_mount(&device, filesystem, access).map_err(|f| f.during(&what))?;
+    }
     let attributes = filesystems::attributes(&options)?;
+    if rehearsal::is_on() {
+        return stand_in(access, filesystem.name());
+    }
     let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NODEV;
     let settings: Vec<_> = options.iter().filter_map(BlockOption::setting).collect();
     mount_device(&device, filesystem, access, attributes, &settings)
@@ -148,6 +154,9 @@ pub fn bind(bind: Granted<Bind>) -> Result<PendingMount, Failure> {
     let Bind { source, device, access } = bind.into_inner();
     let shown = source.path.display();
     let Some(entry) = target::entry(&source)? else {
+        if rehearsal::is_mounted(&source.path) == Some(true) {
+            return stand_in(access, "bind");
+        }
         let message = format!(
             "the volume's device is not mounted on {shown}; it has to be mounted again by mountdevice"
         );
@@ -197,10 +206,18 @@ pub fn attach(attach: Granted<Attach>) -> Result<Mounted, Failure> {
             "a mount can be attached only once",
         ));
     }
+    if rehearsal::is_made(&target.path) {
+        rehearsal::mounted(&target.path);
+        return Ok(pending.describe());
+    }
     let pin = target.pin()?;
     let (_, _, is_mounted) = describe(&pin)?;
     if is_mounted {
         return Err(unfit("target-busy", format!("something is mounted on {shown} already")));
+    }
+    if rehearsal::is_on() {
+        rehearsal::mounted(&target.path);
+        return Ok(pending.describe());
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&pending.mount, c"", &pin, c"", flags)
@@ -218,6 +235,11 @@ pub fn unmount(target: Granted<Rc<Target>>) -> Result<bool, Failure> {
     let Some(path) = target.path_by_descriptor() else {
         return Ok(false);
     };
+    if rehearsal::is_on() {
+        let there = target::mounted(&target)?.is_some();
+        rehearsal::unmounted(&target.path);
+        return Ok(there);
+    }
     let (mut unmounted, mut stacked) = (false, 0);
     let end = Instant::now() + BUSY;
     while stacked < MAX_STACKED {
@@ -241,6 +263,21 @@ pub fn unmount(target: Granted<Rc<Target>>) -> Result<bool, Failure> {
             Err(unfit("kernel-refused", format!("{shown} is still a mount point after unmounting")))
         }
     }
+}
+
+/// What stands in a rehearsal for a mount that is not made: an empty one, which vanishes.
+fn stand_in(access: Access, fs_type: &str) -> Result<PendingMount, Failure> {
+    let mount = empty_directory()
+        .map_err(failed("making an empty mount, which stands in for one that is not made"))?;
+    PendingMount::new(mount, access, fs_type)
+}
+
+/// The root of a detached filesystem in memory, with nothing in it.
+pub(crate) fn empty_directory() -> Result<OwnedFd, Errno> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 impl PendingMount {

@@ -17,6 +17,7 @@ use crate::kernel::superblocks::{Superblock, btrfs};
 use crate::kernel::target::{self, Target};
 use crate::kernel::tools::Tool;
 use crate::kernel::{blank, failed, mounts, raw, unfit};
+use crate::rehearsal;
 
 /// A mounted filesystem that is to be grown to its device's size.
 #[derive(Debug)]
@@ -70,6 +71,9 @@ pub fn grow(grow: Granted<Grow>, _lock: BorrowedFd<'_>) -> Result<u64, Failure> 
     if found.bytes_on(size) <= found.bytes() {
         return Ok(size);
     }
+    if rehearsal::is_on() {
+        return Ok(size);
+    }
     let directory = target.read()?;
     if !grow_online(&device, filesystem, &directory)? {
         let message = format!(
@@ -82,6 +86,9 @@ pub fn grow(grow: Granted<Grow>, _lock: BorrowedFd<'_>) -> Result<u64, Failure> 
 
 /// Whether the device has room for a larger filesystem than it holds.
 pub fn needs_growth(device: &Device, filesystem: Filesystem) -> Result<bool, Failure> {
+    if rehearsal::filesystem(&device.identity) == Some(filesystem) {
+        return Ok(false);
+    }
     let found = expect(device, filesystem)?;
     Ok(found.bytes_on(device::size(device)?) > found.bytes())
 }
@@ -97,6 +104,9 @@ pub fn grow_unmounted(grow: Granted<GrowUnmounted>, lock: BorrowedFd<'_>) -> Res
     }
     writable(device)?;
     device::refuse_if_held(device)?;
+    if rehearsal::is_on() {
+        return Ok(());
+    }
     let before = expect(device, filesystem)?.bytes();
     let nodev = MountAttrFlags::MOUNT_ATTR_NODEV;
     let pending = mounts::mount_device(device, filesystem, Access::ReadWrite, nodev, &[])?;

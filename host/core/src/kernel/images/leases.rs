@@ -18,6 +18,7 @@ use super::{ImageDir, ImageFile};
 use crate::decide::Granted;
 use crate::failure::{Code, Failure};
 use crate::kernel::{failed, unfit, uuid};
+use crate::rehearsal;
 
 const PREFIX: &str = ".wasmount-lease-";
 const VERSION: u32 = 1;
@@ -84,6 +85,20 @@ pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
     let (identity, id) = (image.identity.clone(), uuid::random()?);
     let record = LeaseRecord { v: VERSION, driver, volume, node, image: identity, id, since };
     let name = name_for(&image)?;
+    if rehearsal::is_on() {
+        return match holder(&image)? {
+            Some(held)
+                if held.is_for(&record.driver, &record.volume) && held.node == record.node =>
+            {
+                Ok(false)
+            }
+            Some(held) => Err(leased(&what, &held, &name, &image)),
+            None => {
+                rehearsal::leased(record);
+                Ok(true)
+            }
+        };
+    }
     for _ in 0..4 {
         let text = serde_json::to_vec(&record).map_err(std::io::Error::other);
         let mut file = image.dir.unnamed(&what)?;
@@ -109,7 +124,10 @@ pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
 
 /// Who has the image.
 pub fn holder(image: &ImageFile) -> Result<Option<LeaseRecord>, Failure> {
-    read(&image.dir, &name_for(image)?)
+    match rehearsal::lease(&image.identity) {
+        Some(lease) => Ok(lease),
+        None => read(&image.dir, &name_for(image)?),
+    }
 }
 
 /// Ends every lease that images of a volume have for a node. False if there is none: also where
@@ -118,6 +136,7 @@ pub fn release(release: Granted<Release>) -> Result<bool, Failure> {
     let Release { dir, driver, volume, node } = release.into_inner();
     let what = format!("releasing the lease of volume {volume} in {}", dir.path().display());
     let ours = |held: &LeaseRecord| held.is_for(&driver, &volume) && held.node == node;
+    let rehearsed: Vec<_> = rehearsal::leases().into_iter().filter(&ours).collect();
     let mut names = Vec::new();
     let entries = Dir::read_from(&dir.file).map_err(failed(&what))?;
     for (count, entry) in entries.enumerate() {
@@ -135,6 +154,13 @@ pub fn release(release: Granted<Release>) -> Result<bool, Failure> {
         if read(&dir, name).is_ok_and(|held| held.as_ref().is_some_and(ours)) {
             names.push(name.to_owned());
         }
+    }
+    if rehearsal::is_on() {
+        let there = names.iter().filter_map(|name| read(&dir, name).ok().flatten());
+        let ended: Vec<_> = there.chain(rehearsed).collect();
+        let any = !ended.is_empty();
+        ended.into_iter().for_each(rehearsal::released);
+        return Ok(any);
     }
     // Only now: a directory that changes while it is read may show some names twice or not at all.
     for name in &names {
