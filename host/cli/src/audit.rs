@@ -4,11 +4,11 @@
 
 mod findings;
 mod gather;
-mod granted;
 mod html;
 mod picture;
 mod review;
 mod sarif;
+mod settings;
 mod text;
 
 use std::time::SystemTime;

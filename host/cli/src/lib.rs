@@ -24,6 +24,7 @@ pub mod downgrade;
 pub mod explain;
 pub mod finding;
 pub mod given;
+pub mod granted;
 pub mod grants;
 pub mod inspect;
 pub mod install;

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use wasmount_core::grants::{Grants, Size};
+use wasmount_core::grants::Grants;
 use wasmount_pack::manifest::VolumeOption;
 use wasmount_pack::{Capability, Inspection, Parameters};
 
-use crate::coverage;
+use crate::granted;
 use crate::output::{columns, printable};
 
 /// What marks whatever nobody should grant without having thought about it.
@@ -59,59 +59,6 @@ pub fn option_in_words(option: &VolumeOption) -> String {
     words.join("; ")
 }
 
-/// What is granted of a capability, by the same keys as it is asked for; none if it is not granted.
-pub fn given(grants: &Grants, capability: Capability) -> Option<Parameters> {
-    let mut given = Parameters::new();
-    let mut set = |key, values: BTreeSet<String>| {
-        if !values.is_empty() {
-            given.insert(key, values);
-        }
-    };
-    match capability {
-        _ if !coverage::is_given(grants, capability) => return None,
-        Capability::Images => {
-            let images = grants.images.as_ref()?;
-            set("directory", [images.directory.path().display().to_string()].into());
-            set("names", images.names.iter().map(|name| name.text().to_owned()).collect());
-            set("max-size", [images.max_size.to_string()].into());
-        }
-        Capability::Secrets => {
-            let keys = grants.secrets.iter().flat_map(|secret| {
-                let of = |used: &wasmount_core::grants::Use| {
-                    format!("{} ({})", secret.key.text(), used.name())
-                };
-                secret.uses.iter().map(of).collect::<Vec<_>>()
-            });
-            set("keys", keys.collect());
-        }
-        Capability::Devices => {
-            set("rules", grants.devices.iter().map(|device| device.rule.clone()).collect());
-        }
-        Capability::FilesystemsFormat
-        | Capability::FilesystemsCheck
-        | Capability::FilesystemsGrow => {
-            let types = &grants.filesystems.as_ref()?.types;
-            set("types", types.iter().map(|fs| fs.name().to_owned()).collect());
-        }
-        Capability::MountsBlock => {
-            let block = grants.block.as_ref()?;
-            let names = block.filesystems.iter().map(|fs| fs.name().to_owned());
-            set("filesystems", names.collect());
-            set("options", block.options.iter().cloned().collect());
-        }
-        Capability::MountsTmpfs => {
-            let tmpfs = grants.tmpfs.as_ref()?;
-            set("max-size", [Size::of(tmpfs.max_size.bytes()).to_string()].into());
-            set("max-files", [tmpfs.max_files.get().to_string()].into());
-        }
-        Capability::ImagesCreate
-        | Capability::ImagesGrow
-        | Capability::MountsBind
-        | Capability::State => {}
-    }
-    Some(given)
-}
-
 /// What is asked for beside what is granted, each line indented; and of whom it is not known, what is
 /// imported. Nothing where there is nothing of either.
 pub fn table(component: &Inspection, grants: &Grants) -> String {
@@ -119,7 +66,7 @@ pub fn table(component: &Inspection, grants: &Grants) -> String {
     for capability in Capability::ALL {
         let ask = component.manifest.asks.iter().find(|ask| ask.capability == capability);
         let imported = component.imports.iter().any(|import| import.capability == Some(capability));
-        let given = given(grants, capability);
+        let given = granted::of(grants, capability);
         let requested = match (ask.is_some(), imported) {
             (true, _) => "yes",
             (false, true) => "unexplained",

@@ -11,11 +11,12 @@ use wasmount_pack::manifest::Ask;
 use wasmount_pack::{Capability, Inspection};
 
 use super::findings::{Evidence, functions_of, is_of_interest};
-use super::granted;
 use super::review::{self, Component, Denial, Installed, Isolation, Log, Requested, Review, Row};
+use super::settings;
 use crate::component;
 use crate::doctor::{installation, places, standing};
 use crate::finding::Findings;
+use crate::granted;
 use crate::installed;
 use crate::layout::PluginDir;
 use crate::log::verify;
@@ -77,7 +78,7 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
         .filter(|_| receipt::digest(bundle.grants_text.as_bytes()) == receipt.digests.grants);
     if let Some(grants) = &grants {
         installation::examine_needs(grants, found);
-        review.settings = granted::settings(grants);
+        review.settings = settings::of(grants);
     }
     let inspection = inspect(&path.join(COMPONENT), receipt, found);
     let lacking = landlock::lacking();
@@ -215,7 +216,7 @@ fn row(capability: Capability, inspection: Option<&Inspection>, grants: Option<&
         capability,
         super_privileged: inspection
             .is_some_and(|inspection| requested::is_super_privileged(inspection, capability))
-            || grants.is_some_and(|grants| granted::is_super_privileged(grants, capability)),
+            || grants.is_some_and(|grants| settings::is_super_privileged(grants, capability)),
         requested,
         granted: grants.and_then(|grants| granted::of(grants, capability)),
         used: None,

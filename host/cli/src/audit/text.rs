@@ -7,6 +7,7 @@ use wasmount_core::bundle::receipt::{GrantsFrom, Signature};
 use super::Document;
 use super::review::{Installed, Review};
 use crate::output::{columns, printable, wrap};
+use crate::receipt::NO_FILE;
 
 /// The whole text.
 pub(super) fn of(document: &Document) -> String {
@@ -124,14 +125,11 @@ fn signed(signature: Option<&Signature>) -> String {
 }
 
 fn granted(installed: &Installed) -> String {
-    let source = &installed.grants_source;
-    match installed.grants_from {
-        Some(GrantsFrom::Accepted) => "accepted from the manifest, as it asks".to_owned(),
-        Some(GrantsFrom::Nothing) => "nothing, since nobody gave any".to_owned(),
-        Some(GrantsFrom::Kept) => format!("kept from before the last change, from {source}"),
-        Some(GrantsFrom::RolledBack) => format!("those of an earlier version, from {source}"),
-        Some(GrantsFrom::File) | None => format!("from {source}"),
-    }
+    let from = match installed.grants_source.as_str() {
+        NO_FILE => String::new(),
+        source => format!(", from {source}"),
+    };
+    format!("{}{from}", installed.grants_from.map_or("by the operator's file", GrantsFrom::by))
 }
 
 fn table(review: &Review) -> String {

@@ -8,6 +8,7 @@ use wasmount_core::grants::{Limits, Size};
 use wasmount_pack::{Ask, Capability, Inspection, Parameters};
 
 use crate::coverage::{self, Coverage};
+use crate::granted;
 use crate::grants::GrantsFile;
 use crate::requested;
 
@@ -143,7 +144,7 @@ pub fn grants(old: Option<&Inspection>, new: &Inspection, file: &GrantsFile) -> 
         .map(|line| change(About::Grants, How::Added, line, None, None))
         .collect();
     for ask in &new.manifest.asks {
-        let Some(given) = requested::given(grants, ask.capability) else { continue };
+        let Some(given) = granted::of(grants, ask.capability) else { continue };
         for (key, values) in ask.parameters() {
             let given = given.get(key).cloned().unwrap_or_default();
             if compare(key, &given, &values).1 {

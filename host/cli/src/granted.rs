@@ -1,16 +1,16 @@
-//! A grants file in the shape that requested and used have, too: capabilities with parameters.
+//! What a grants file gives, in the shape that requested and used have, too: capabilities with
+//! parameters, by the keys of grants.toml.
 
 use std::collections::BTreeSet;
 
-use wasmount_core::grants::{Grants, Isolation, Use};
+use wasmount_core::grants::{DeviceRule, Grants, Size};
 use wasmount_core::kernel::filesystems::Filesystem;
 use wasmount_pack::{Capability, Parameters};
 
-use super::review::Setting;
 use crate::coverage;
 
 /// What is granted of a capability; none if it is not.
-pub(super) fn of(grants: &Grants, capability: Capability) -> Option<Parameters> {
+pub fn of(grants: &Grants, capability: Capability) -> Option<Parameters> {
     coverage::is_given(grants, capability).then(|| parameters(grants, capability))
 }
 
@@ -32,7 +32,7 @@ fn parameters(grants: &Grants, capability: Capability) -> Parameters {
             all
         }),
         Capability::Devices => {
-            let each = |value: fn(&wasmount_core::grants::DeviceRule) -> String| {
+            let each = |value: fn(&DeviceRule) -> String| {
                 grants.devices.iter().map(value).collect::<BTreeSet<_>>()
             };
             Parameters::from([
@@ -60,39 +60,10 @@ fn parameters(grants: &Grants, capability: Capability) -> Parameters {
             all
         }),
         Capability::MountsTmpfs => grants.tmpfs.iter().fold(Parameters::new(), |mut all, tmpfs| {
-            all.insert("max-size", one(wasmount_core::grants::Size::of(tmpfs.max_size.bytes())));
+            all.insert("max-size", one(Size::of(tmpfs.max_size.bytes())));
             all.insert("max-files", one(tmpfs.max_files.get()));
             all
         }),
-    }
-}
-
-/// What else the file says.
-pub(super) fn settings(grants: &Grants) -> Vec<Setting> {
-    let setting = |key: &str, value: String| Setting { key: key.to_owned(), value };
-    let isolation = match grants.isolation {
-        Isolation::Available => "available",
-        Isolation::Full => "full",
-    };
-    let mut settings = vec![
-        setting("isolation", isolation.to_owned()),
-        setting("[reply] failure-exit-code", grants.failure_exit_code().to_string()),
-        setting("[limits] memory-mib", grants.limits.memory_mib.get().to_string()),
-        setting("[limits] cpu-seconds", grants.limits.cpu_seconds.get().to_string()),
-    ];
-    let config = grants.config.iter();
-    settings.extend(config.map(|(key, value)| setting(&format!("[config] {key}"), value.clone())));
-    settings
-}
-
-/// Whether more is given with a capability than with others, as it is granted: of secrets, to see
-/// their values.
-pub(super) fn is_super_privileged(grants: &Grants, capability: Capability) -> bool {
-    match capability {
-        Capability::Secrets => {
-            grants.secrets.iter().any(|secret| secret.uses.contains(&Use::Reveal))
-        }
-        _ => capability.is_super_privileged(),
     }
 }
 
