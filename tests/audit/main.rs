@@ -37,7 +37,9 @@ fn review(node: &Node, driver: &str) -> Value {
 /// Fails unless a document is what a schema of ours or of somebody else's says.
 fn is_valid(document: &Value, schema: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(schema);
-    let schema = serde_json::from_slice(&fs::read(path).expect("a schema")).expect("JSON");
+    // SARIF's has a bracket too many in the pattern of languages, which makes it no pattern.
+    let schema = fs::read_to_string(path).expect("a schema").replace("{2}]?$\"", "{2}$\"");
+    let schema = serde_json::from_str(&schema).expect("JSON");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let errors: Vec<String> = validator
         .iter_errors(document)

@@ -56,7 +56,8 @@ impl Seen {
     }
 }
 
-/// Everything below a directory but logs and locks, which every call has, and what is mounted there.
+/// Everything below a directory but logs, their heads and locks, which every call changes, and what is
+/// mounted there.
 fn list(root: &Path, directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
     let device = fs::symlink_metadata(root).expect("the node").dev();
     for entry in fs::read_dir(directory).expect("a directory").flatten() {
@@ -64,7 +65,8 @@ fn list(root: &Path, directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
         let Ok(found) = fs::symlink_metadata(&path) else { continue };
         let below = path.strip_prefix(root).expect("below it").to_owned();
         let is_lock = below.extension().is_some_and(|end| end == "lock");
-        if below == Path::new("log") || is_lock || found.dev() != device {
+        let is_log = below == Path::new("log") || below.ends_with("log-head.json");
+        if is_log || is_lock || found.dev() != device {
             continue;
         }
         let kind = found.file_type();

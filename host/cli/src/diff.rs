@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use wasmount_core::bundle::receipt::sha256_hex;
+use wasmount_core::bundle::receipt::{Signature, sha256_hex};
 use wasmount_core::call::DriverName;
 use wasmount_core::failure::Failure;
 use wasmount_core::grants::Grants;
@@ -25,6 +25,7 @@ use crate::installed::{self, Installed};
 use crate::layout::PluginDir;
 use crate::output::{Output, printable};
 use crate::requested;
+use crate::trust::signature;
 use changes::{About, Change, How};
 
 /// What there is a difference is told by.
@@ -39,6 +40,8 @@ pub struct Side {
     name: String,
     /// The component's digest and what is in it.
     component: Option<(String, Inspection)>,
+    /// Which key it says it is signed by; nobody, if there is no signature.
+    signed_by: Option<String>,
     /// What it is granted.
     grants: Option<GrantsFile>,
 }
@@ -94,10 +97,26 @@ pub fn run(arguments: &arguments::Diff, output: &mut Output<'_>) -> Result<ExitC
     Ok(if identical { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
 }
 
+/// Which key a signature says it was made with. Whether it was is for `wasmount verify` to say.
+fn signer(path: &Path) -> Result<Option<String>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let contents = read_at_most(path, signature::MAX_SIGNATURE)?;
+    match signature::Signature::parse(&contents) {
+        Ok(signature) => Ok(Some(signature.key.to_string())),
+        Err(mistake) => bail!("{} {mistake}; remove it, or get the right one", path.display()),
+    }
+}
+
 /// All that differs.
 fn between(old: &Side, new: &Side) -> Result<Vec<Change>> {
     let mut found = match (&old.component, &new.component) {
-        (Some((_, old)), Some((_, new))) => changes::between(old, new),
+        (Some((_, was)), Some((_, is))) => {
+            let mut found = changes::between(was, is);
+            found.extend(changes::signed(old.signed_by.as_deref(), new.signed_by.as_deref()));
+            found
+        }
         (None, None) => Vec::new(),
         _ if old.grants.is_some() && new.grants.is_some() => Vec::new(),
         _ => bail!(
@@ -186,11 +205,12 @@ impl Side {
         let bytes = read_at_most(path, MAX_COMPONENT)?;
         if !bytes.starts_with(MAGIC) {
             let grants = Some(GrantsFile::read(path)?);
-            return Ok(Self { name: named.to_owned(), component: None, grants });
+            return Ok(Self { name: named.to_owned(), component: None, signed_by: None, grants });
         }
         let inspection = component::inspect(&bytes).with_context(|| named.to_owned())?;
         let component = Some((sha256_hex(&bytes), inspection));
-        Ok(Self { name: named.to_owned(), component, grants: None })
+        let signed_by = signer(&signature::beside(path))?;
+        Ok(Self { name: named.to_owned(), component, signed_by, grants: None })
     }
 
     fn installed(
@@ -221,6 +241,10 @@ impl Side {
         Ok(Self {
             name: named.to_owned(),
             component: Some((sha256_hex(&installed.component), inspection)),
+            signed_by: match &installed.bundle.receipt.signature {
+                Some(Signature::Signed { key_id, .. }) => Some(key_id.clone()),
+                Some(Signature::Unsigned) | None => None,
+            },
             grants: Some(GrantsFile { text, grants }),
         })
     }

@@ -182,3 +182,42 @@ fn what_is_installed() -> Result<()> {
     assert_eq!((said.as_str(), code), (told, Some(1)));
     Ok(())
 }
+
+/// Who has signed it is a difference, as is that nobody has.
+#[test]
+fn signed_by_another() -> Result<()> {
+    let desk = tempfile::tempdir()?;
+    let at = |name: &str| desk.path().join(name);
+    let run = |arguments: &[&str]| -> Result<()> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wasmount"));
+        let output = command.args(arguments).current_dir(desk.path()).output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    let key = |name: &str| -> Result<String> {
+        let public = fs::read_to_string(at(&format!("{name}.pub")))?;
+        let first = public.lines().next().context("a comment")?;
+        Ok(first.split(' ').next_back().context("the key's id")?.to_owned())
+    };
+    for name in ["one", "two"] {
+        run(&["keygen", name, "--no-passphrase"])?;
+        fs::write(at(&format!("{name}.wasm")), component("disk", "1.0", STATE)?)?;
+    }
+    fs::copy(at("one.wasm"), at("none.wasm"))?;
+    run(&["sign", "one.wasm", "--key", "one.key"])?;
+    run(&["sign", "two.wasm", "--key", "two.key"])?;
+    let (one, two) = (key("one")?, key("two")?);
+    for (new, what) in [
+        ("two.wasm", format!("by {one} -> by {two}")),
+        ("none.wasm", format!("by {one} -> by nobody")),
+    ] {
+        let told = format!("from one.wasm to {new}:\n  component ~ signed: {what}\n");
+        assert_eq!(diff(desk.path(), &["one.wasm", new])?, (told, String::new(), Some(3)));
+    }
+    fs::write(at("two.wasm.minisig"), "none")?;
+    let (_, said, code) = diff(desk.path(), &["one.wasm", "two.wasm"])?;
+    let told =
+        "wasmount: two.wasm.minisig is not a minisign signature; remove it, or get the right one\n";
+    assert_eq!((said.as_str(), code), (told, Some(1)));
+    Ok(())
+}

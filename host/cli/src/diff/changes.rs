@@ -100,7 +100,6 @@ pub fn between(old: &Inspection, new: &Inspection) -> Vec<Change> {
     ] {
         changes.extend(replaced(About::Component, name, before, after));
     }
-    // Who signed it belongs here, as soon as a component says so.
     asks(&was.asks, &is.asks, &mut changes);
     let names = |inspection: &Inspection| -> BTreeMap<String, bool> {
         inspection.exports.iter().map(|export| (export.to_string(), true)).collect()
@@ -127,6 +126,12 @@ pub fn between(old: &Inspection, new: &Inspection) -> Vec<Change> {
         changes.extend(replaced(About::Kubelet, name, &before.to_string(), &after.to_string()));
     }
     changes
+}
+
+/// Whether another key has signed it, or one of the two is not signed.
+pub fn signed(before: Option<&str>, after: Option<&str>) -> Option<Change> {
+    let by = |key: Option<&str>| key.map_or("by nobody".to_owned(), |key| format!("by {key}"));
+    replaced(About::Component, "signed", &by(before), &by(after))
 }
 
 /// What a grants file would have to have, or need no more, for the new component.
