@@ -310,7 +310,7 @@ pub struct Call {
     #[arg(long)]
     pub trace: bool,
     /// Serve the call here, by the same code as the driver's, and append it to this file for `replay`
-    /// and for a driver's tests, with [secret] in place of every secret. The call is a real one
+    /// and for a driver's tests, with `[secret]` in place of every secret. The call is a real one
     #[arg(long, value_name = "FILE", conflicts_with = "trace")]
     pub record: Option<PathBuf>,
     /// Where kubelet looks for drivers

@@ -1,7 +1,7 @@
 //! The audit log: what was asked, decided and done. One JSON object a line: one for the start of
 //! a call, one for each host call and log line of the component, one for the reply.
 //!
-//! Fields of every line: `v` (1), `seq` and `prev` (what the [`chain`] is made of), `call` (which
+//! Fields of every line: `v` (1), `seq` and `prev` (what the `chain` is made of), `call` (which
 //! call it belongs to), `time` (seconds since 1970 with milliseconds), `kind`. Lines are gathered
 //! and appended under a lock, before a call takes effect and at its end. A lock that another call
 //! has is waited for; a log that cannot be written stops no call. Nothing secret is in it: what

@@ -167,7 +167,8 @@ impl Row {
     pub(super) fn summary(&self) -> [String; 3] {
         let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let used = match &self.used {
-            Some(used) => format!("{} times, last {}", used.count, used.last),
+            Some(Used { count: 1, last, .. }) => format!("once, {last}"),
+            Some(Used { count, last, .. }) => format!("{count} times, last {last}"),
             None => "never".to_owned(),
         };
         [yes(self.requested.is_some()), yes(self.granted.is_some()), used]

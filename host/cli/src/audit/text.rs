@@ -50,17 +50,6 @@ fn describe(review: &Review, text: &mut String) {
         let _ = write!(text, "\n{}", table(review));
         reasons(review, text);
     }
-    for denial in &review.denials {
-        let _ = writeln!(
-            text,
-            "  refused {} times: {} [{}], last {}: {}",
-            denial.count,
-            denial.function,
-            printable(&denial.reason),
-            denial.last,
-            printable(&denial.message)
-        );
-    }
     if !review.findings.is_empty() {
         text.push('\n');
     }
