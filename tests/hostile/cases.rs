@@ -33,8 +33,6 @@ pub(crate) struct Case {
     pub(crate) of: Option<String>,
     /// What a line of the log says then.
     pub(crate) logged: Option<String>,
-    /// Why `wasmount explain` has to say something else of it, if it has.
-    pub(crate) unlike: Option<String>,
     /// How the operation fails: code, reason and message. Where it is the host that takes down,
     /// `host:` and then the reason and message that it took the component's end for. None for what
     /// others have done before, which stays.

@@ -47,14 +47,7 @@ pub fn run(arguments: &arguments::Audit, output: &mut Output<'_>) -> Result<()> 
         bail!("only root can read what drivers have done; try `sudo wasmount audit`");
     }
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let drivers = match &arguments.driver {
-        Some(driver) if plugins.driver(driver).is_ours() => vec![driver.clone()],
-        Some(driver) => bail!(
-            "{driver} is not installed in {}: `wasmount list` shows what is",
-            plugins.path().display()
-        ),
-        None => plugins.drivers()?,
-    };
+    let drivers = plugins.chosen(arguments.driver.as_ref())?;
     let mut found = Findings::default();
     let store = standing::store(arguments.trust_dir.as_deref(), &mut found);
     node::examine_plugin_dir(plugins.path(), &mut found);

@@ -33,11 +33,7 @@ pub fn run(arguments: &arguments::Call, output: &mut Output<'_>) -> Result<ExitC
     let mut command = Command::new(&executable);
     command.args(driver_arguments).stdin(Stdio::null());
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => Error::msg(format!(
-            "{} is not installed in {}: `wasmount list` shows what is",
-            arguments.driver.slash(),
-            plugins.path().display()
-        )),
+        io::ErrorKind::NotFound => Error::msg(plugins.lacks(&arguments.driver)),
         io::ErrorKind::ArgumentListTooLong => Error::msg(
             "an argument is longer than the 128 KiB that Linux allows; kubelet could not make \
              this call either",

@@ -37,14 +37,7 @@ pub fn run(arguments: &arguments::Doctor, output: &mut Output<'_>) -> Result<()>
         bail!("only root can look at all that is to be looked at; try `sudo wasmount doctor`");
     }
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let drivers = match &arguments.driver {
-        Some(driver) if plugins.driver(driver).is_ours() => vec![driver.clone()],
-        Some(driver) => bail!(
-            "{driver} is not installed in {}: `wasmount list` shows what is",
-            plugins.path().display()
-        ),
-        None => plugins.drivers()?,
-    };
+    let drivers = plugins.chosen(arguments.driver.as_ref())?;
     let mut found = Findings::default();
     node::examine(&plugins, &mut found);
     let store = standing::store(arguments.trust_dir.as_deref(), &mut found);

@@ -32,13 +32,7 @@ pub struct Installed {
 impl Installed {
     /// The version of a driver that is in use.
     pub fn current(plugins: &PluginDir, driver: &DriverName) -> Result<Self> {
-        let directory = plugins.driver(driver);
-        if !directory.is_ours() {
-            bail!(
-                "{driver} is not installed in {}: `wasmount list` shows what is",
-                plugins.path().display()
-            );
-        }
+        let directory = plugins.installed(driver)?;
         Self::read(&directory, &current(&directory)?)
     }
 

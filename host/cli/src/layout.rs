@@ -95,6 +95,28 @@ impl PluginDir {
         Ok(drivers)
     }
 
+    /// The directory of a driver that wasmount has installed. An error if it has not.
+    pub fn installed(&self, driver: &DriverName) -> Result<DriverDir> {
+        let directory = self.driver(driver);
+        if !directory.is_ours() {
+            bail!(self.lacks(driver));
+        }
+        Ok(directory)
+    }
+
+    /// The installed driver that was named; all of them, if none was.
+    pub fn chosen(&self, named: Option<&DriverName>) -> Result<Vec<DriverName>> {
+        match named {
+            Some(driver) => self.installed(driver).map(|_| vec![driver.clone()]),
+            None => self.drivers(),
+        }
+    }
+
+    /// That a driver is not installed here.
+    pub fn lacks(&self, driver: &DriverName) -> String {
+        format!("{driver} is not installed in {}: `wasmount list` shows what is", self.0.display())
+    }
+
     /// Makes this process the only `wasmount` that changes the directory, until the value is
     /// dropped. `waiting` is called once if another has to finish first.
     pub fn lock(&self, waiting: impl FnOnce()) -> Result<Lock> {

@@ -148,9 +148,8 @@ fn receipt(plugins: &PluginDir, driver: &DriverName) -> Result<Receipt> {
     let directory = plugins.driver(driver);
     if !directory.is_ours() {
         bail!(
-            "{driver} is not installed in {}: `wasmount list` shows what is; of a driver that was \
-             uninstalled, name the directory of the log with --log-dir",
-            plugins.path().display()
+            "{}; of a driver that was uninstalled, name the directory of the log with --log-dir",
+            plugins.lacks(driver)
         );
     }
     let version = directory.current_version().ok().flatten();

@@ -52,14 +52,7 @@ pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()
         bail!("only root can look into the driver's records; try `sudo wasmount recover …`");
     }
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let directory = plugins.driver(&arguments.driver);
-    if !directory.is_ours() {
-        bail!(
-            "{} is not installed in {}: `wasmount list` shows what is",
-            arguments.driver,
-            plugins.path().display()
-        );
-    }
+    let directory = plugins.installed(&arguments.driver)?;
     if arguments.yes {
         refuse_if_running(&directory)?;
     }

@@ -47,13 +47,7 @@ impl Servable {
     /// The version of a driver that is in use. One that another wasmount has installed would do
     /// something else than this program.
     pub fn find(plugins: &PluginDir, driver: &DriverName) -> Result<Self> {
-        let directory = plugins.driver(driver);
-        if !directory.is_ours() {
-            bail!(
-                "{driver} is not installed in {}: `wasmount list` shows what is",
-                plugins.path().display()
-            );
-        }
+        let directory = plugins.installed(driver)?;
         let version = directory.version(&installed::current(&directory)?);
         let bundle = Bundle::read_at(&version)?;
         let receipt = &bundle.receipt;

@@ -28,10 +28,7 @@ pub fn run(arguments: &arguments::Uninstall, output: &mut Output<'_>) -> Result<
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let (driver, directory) = (&arguments.driver, plugins.driver(&arguments.driver));
     if fs::symlink_metadata(directory.path()).is_err() {
-        bail!(
-            "{driver} is not installed in {}: `wasmount list` shows what is",
-            plugins.path().display()
-        );
+        bail!(plugins.lacks(driver));
     }
     let lock = plugins.lock(|| output.waiting(&plugins))?;
     remove::check_driver(directory.path())?;

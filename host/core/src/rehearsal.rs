@@ -16,6 +16,7 @@ mod armed {
     use std::cell::RefCell;
     use std::fs::File;
     use std::io;
+    use std::os::fd::OwnedFd;
     use std::path::{Path, PathBuf};
 
     use crate::call::Access;
@@ -48,6 +49,13 @@ mod armed {
 
     thread_local! {
         static DONE: RefCell<Option<Done>> = const { RefCell::new(None) };
+    }
+
+    /// What holds a device as a mount of it would.
+    pub(crate) type Hold = Option<OwnedFd>;
+
+    pub(crate) fn hold(claimed: Option<OwnedFd>) -> Hold {
+        claimed
     }
 
     /// From now on this process does nothing that lasts.
@@ -189,11 +197,23 @@ mod armed {
 mod nothing {
     use std::fs::File;
     use std::io;
+    use std::os::fd::OwnedFd;
     use std::path::{Path, PathBuf};
 
     use crate::call::Access;
     use crate::kernel::filesystems::Filesystem;
     use crate::kernel::images::LeaseRecord;
+
+    pub(crate) type Hold = Nothing;
+
+    /// Nothing is held where nothing is rehearsed.
+    #[derive(Clone, Copy, Debug, Default)]
+    pub(crate) struct Nothing;
+
+    #[inline(always)]
+    pub(crate) fn hold(_: Option<OwnedFd>) -> Hold {
+        Nothing
+    }
 
     #[inline(always)]
     pub(crate) fn is_on() -> bool {

@@ -184,12 +184,17 @@ pub fn recheck(device: &Device) -> Result<(), Failure> {
 /// Whether something has claimed the device: a mount, swap, a RAID or mapper device, a tool.
 /// Of a partition also whether something has claimed the whole disk, and the other way round.
 pub fn in_use(device: &Device) -> Result<bool, Failure> {
-    // The kernel gives a block device to one exclusive opener. This one gives it back at once,
-    // since the kernel or a tool claims it next.
+    // It is given back at once, since the kernel or a tool claims it next.
+    claim(device).map(|claimed| claimed.is_none())
+}
+
+/// Claims the device, which the kernel gives to one exclusive opener, until the descriptor is closed.
+/// None if something has it.
+pub(super) fn claim(device: &Device) -> Result<Option<OwnedFd>, Failure> {
     let path = device.path_by_descriptor();
     match openat(CWD, &path, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(_) => Ok(false),
-        Err(Errno::BUSY) => Ok(true),
+        Ok(claimed) => Ok(Some(claimed)),
+        Err(Errno::BUSY) => Ok(None),
         Err(error) => Err(failed(format_args!("opening {}", device.node.display()))(error)),
     }
 }

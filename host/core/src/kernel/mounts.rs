@@ -46,6 +46,9 @@ pub struct PendingMount {
     mounted: Mounted,
     access: Cell<Access>,
     attached: Cell<bool>,
+    /// In a rehearsal, where nothing is mounted: what holds the device as the mount would.
+    #[expect(dead_code, reason = "held, not read")]
+    holds: rehearsal::Hold,
 }
 
 /// A mount of a block device's filesystem, to be made.
@@ -93,7 +96,8 @@ pub fn block(mount: Granted<BlockMount>) -> Result<PendingMount, Failure> {
     }
     let attributes = filesystems::attributes(&options)?;
     if rehearsal::is_on() {
-        return stand_in(access, filesystem.name());
+        let holds = rehearsal::hold(device::claim(&device)?);
+        return Ok(PendingMount { holds, ..stand_in(access, filesystem.name())? });
     }
     let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NODEV;
     let settings: Vec<_> = options.iter().filter_map(BlockOption::setting).collect();
@@ -284,7 +288,14 @@ impl PendingMount {
     fn new(mount: OwnedFd, access: Access, fs_type: &str) -> Result<Self, Failure> {
         let (mount_id, device, _) = describe(&mount)?;
         let mounted = Mounted { mount_id, device, access, fs_type: fs_type.to_owned() };
-        Ok(Self { mount, mounted, access: Cell::new(access), attached: Cell::new(false) })
+        let attached = Cell::new(false);
+        Ok(Self {
+            mount,
+            mounted,
+            access: Cell::new(access),
+            attached,
+            holds: rehearsal::Hold::default(),
+        })
     }
 
     /// What will be mounted.
@@ -428,6 +439,7 @@ impl PendingMount {
             mounted: Mounted { mount_id: 0, device: (7, 0), access: Access::ReadWrite, fs_type },
             access: Cell::new(Access::ReadWrite),
             attached: Cell::new(false),
+            holds: rehearsal::Hold::default(),
         }
     }
 }
