@@ -309,3 +309,84 @@ pub(super) fn functions_of(inspection: &Inspection, capability: Capability) -> V
     let imports = inspection.imports.iter().filter(|import| import.capability == Some(capability));
     imports.map(|import| format!("{}.{}", import.interface, import.function)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use wasmount_pack::{Import, Manifest};
+
+    use super::*;
+
+    const RECEIPT: &[u8] = include_bytes!("../../../core/tests/format-1/receipt-signed.json");
+
+    /// What no node can be brought to: another engine, another kernel, a component that
+    /// `wasmount build` does not make.
+    #[test]
+    fn what_is_found_of_engines_kernels_and_asks() {
+        let manifest = "name = \"x\"\nversion = \"1.0.0\"\ndescription = \"x\"\n\
+                        [[asks]]\ncapability = \"state\"\nreason = \"to remember\"\n";
+        let import = |interface: &str, function: &str, capability| Import {
+            interface: interface.to_owned(),
+            function: function.to_owned(),
+            capability: Some(capability),
+        };
+        let state = import("state", "get", Capability::State);
+        let bind = import("mounts-bind", "staged", Capability::MountsBind);
+        for (wasmtime, imports, lacking, ids) in [
+            (WASMTIME_VERSION, vec![state.clone()], None, &[][..]),
+            ("48.0.7", vec![state.clone()], None, &["engine-old"]),
+            ("47.1.0", vec![state.clone()], None, &["engine-old"]),
+            ("49.0.0", vec![state.clone()], None, &[]),
+            (WASMTIME_VERSION, vec![], None, &["ask-unused", "grant-beyond-request"]),
+            (WASMTIME_VERSION, vec![state.clone(), bind], None, &["ask-unexplained"]),
+            (WASMTIME_VERSION, vec![state], Some("landlock-scopes"), &["isolation-partial"]),
+        ] {
+            let mut receipt = Receipt::parse(RECEIPT).expect("a receipt");
+            wasmtime.clone_into(&mut receipt.wasmtime_version);
+            let inspection = Inspection {
+                manifest: Manifest::parse(manifest).expect("a manifest"),
+                exports: BTreeSet::new(),
+                imports: imports.into_iter().collect(),
+                foreign: BTreeSet::new(),
+            };
+            let demand = if lacking.is_some() { "" } else { "isolation = \"full\"\n" };
+            let grants = format!("version = 1\n{demand}[state]\n[mounts.bind]\n");
+            // What is granted for nothing is not what this is about.
+            let grants = match inspection.imports.len() {
+                2 => grants,
+                _ => grants.replace("[mounts.bind]\n", ""),
+            };
+            let mut found = Findings::default();
+            Evidence {
+                receipt: &receipt,
+                inspection: Some(&inspection),
+                grants: Some(&Grants::parse(&grants).expect("grants")),
+                rows: &[],
+                denials: &[],
+                log: &Log::default(),
+                lacking,
+            }
+            .examine(&mut found);
+            let found: Vec<&str> = found.all.iter().map(|finding| finding.id).collect();
+            assert_eq!(found, ids, "{wasmtime} {lacking:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_covers_what_is_given() {
+        for (key, asked, given, covered) in [
+            ("names", "{volume}.img", "{volume}.img", true),
+            ("names", "*.img", "{volume}.img", true),
+            ("names", "{volume}.img", "*.img", false),
+            ("keys", "* (file)", "password (file)", true),
+            ("keys", "* (file)", "password (reveal)", false),
+            ("max-size", "1Gi", "512Mi", true),
+            ("max-size", "1Gi", "2Gi", false),
+            ("max-files", "32", "4", true),
+            ("max-files", "4", "32", false),
+        ] {
+            assert_eq!(covers(key, asked, given), covered, "{key} {asked} {given}");
+        }
+    }
+}
