@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
-use wasmount_core::bundle::receipt::{Signature, sha256_hex};
+use wasmount_core::bundle::Receipt;
+use wasmount_core::bundle::receipt::sha256_hex;
 use wasmount_core::call::DriverName;
 use wasmount_core::failure::Failure;
 use wasmount_core::grants::Grants;
@@ -44,6 +45,8 @@ pub struct Side {
     signed_by: Option<String>,
     /// What it is granted.
     grants: Option<GrantsFile>,
+    /// How it was installed, if it is.
+    receipt: Option<Receipt>,
 }
 
 /// The JSON document.
@@ -52,7 +55,8 @@ pub struct Side {
 struct Document<'a> {
     old: Named<'a>,
     new: Named<'a>,
-    /// Whether nothing differs, not even a byte.
+    /// Whether nothing differs: of components not even a byte, of grants files nothing that they give,
+    /// of what is installed nothing but when and by whom.
     identical: bool,
     /// Whether the new component asks for more than the old one.
     more: bool,
@@ -73,7 +77,8 @@ pub fn run(arguments: &arguments::Diff, output: &mut Output<'_>) -> Result<ExitC
     let old = Side::of(&arguments.old, plugins)?;
     let new = Side::of(&arguments.new, plugins)?;
     let changes = between(&old, &new)?;
-    let identical = changes.is_empty() && old.sha256() == new.sha256();
+    let other_code = old.sha256().zip(new.sha256()).is_some_and(|(old, new)| old != new);
+    let identical = changes.is_empty() && !other_code;
     if arguments.json {
         let side = |side: &'_ Side| (side.name.clone(), side.sha256().map(str::to_owned));
         let (old, new) = (side(&old), side(&new));
@@ -135,6 +140,9 @@ fn between(old: &Side, new: &Side) -> Result<Vec<Change>> {
         }
         (None, None) => {}
     }
+    if let (Some(old), Some(new)) = (&old.receipt, &new.receipt) {
+        found.extend(changes::installations(old, new));
+    }
     Ok(found)
 }
 
@@ -182,6 +190,17 @@ pub fn describe(changes: &[Change]) -> String {
 }
 
 impl Side {
+    /// With nothing in it.
+    fn called(named: &str) -> Self {
+        Self {
+            name: named.to_owned(),
+            component: None,
+            signed_by: None,
+            grants: None,
+            receipt: None,
+        }
+    }
+
     fn of(named: &str, plugins: Option<&Path>) -> Result<Self> {
         let path = Path::new(named);
         if path.is_file() {
@@ -205,12 +224,12 @@ impl Side {
         let bytes = read_at_most(path, MAX_COMPONENT)?;
         if !bytes.starts_with(MAGIC) {
             let grants = Some(GrantsFile::read(path)?);
-            return Ok(Self { name: named.to_owned(), component: None, signed_by: None, grants });
+            return Ok(Self { grants, ..Self::called(named) });
         }
         let inspection = component::inspect(&bytes).with_context(|| named.to_owned())?;
         let component = Some((sha256_hex(&bytes), inspection));
         let signed_by = signer(&signature::beside(path))?;
-        Ok(Self { name: named.to_owned(), component, signed_by, grants: None })
+        Ok(Self { component, signed_by, ..Self::called(named) })
     }
 
     fn installed(
@@ -241,11 +260,9 @@ impl Side {
         Ok(Self {
             name: named.to_owned(),
             component: Some((sha256_hex(&installed.component), inspection)),
-            signed_by: match &installed.bundle.receipt.signature {
-                Some(Signature::Signed { key_id, .. }) => Some(key_id.clone()),
-                Some(Signature::Unsigned) | None => None,
-            },
+            signed_by: installed.bundle.receipt.signer().map(str::to_owned),
             grants: Some(GrantsFile { text, grants }),
+            receipt: Some(installed.bundle.receipt),
         })
     }
 

@@ -11,7 +11,7 @@ use wit_parser::{ManglingAndAbi, Resolve};
 
 mod node;
 
-use node::{Node, STATE, component};
+use node::{Node, STATE, component, component_asking};
 
 #[derive(Deserialize)]
 struct Table {
@@ -160,6 +160,9 @@ fn what_is_installed() -> Result<()> {
     let told = (told, String::new(), Some(0));
     assert_eq!(node.run(&["diff", "example.com/disk", "same.wasm"])?, told);
 
+    let same =
+        ("example.com/disk and grants.toml are the same\n".to_owned(), String::new(), Some(0));
+    assert_eq!(node.run(&["diff", "example.com/disk", "grants.toml"])?, same);
     let more = "import wasmount:driver/state@0.1.0; import wasmount:driver/mounts-bind@0.1.0;";
     fs::write(node.path("more.wasm"), component("disk", "2.0", more)?)?;
     let (text, said, code) = node.run(&["diff", "example.com/disk", "more.wasm"])?;
@@ -180,6 +183,53 @@ fn what_is_installed() -> Result<()> {
     let (_, said, code) = node.run(&["diff", "example.com/disk@none", "example.com/disk"])?;
     let told = "wasmount: there is no version none of example.com/disk: see `wasmount list`\n";
     assert_eq!((said.as_str(), code), (told, Some(1)));
+    Ok(())
+}
+
+/// What the operator has not given of what was asked for already is no difference; what is asked for
+/// besides is. And where only the installation differs, that is one.
+#[test]
+fn what_is_given_and_how_it_was_installed() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    let asking = |names: &str, memory: &str| {
+        let manifest = format!(
+            "name = \"disk\"\nversion = \"1.0\"\ndescription = \"a disk\"\n[limits]\nmemory-mib = {memory}\n\
+             [[asks]]\ncapability = \"images\"\nreason = \"for data\"\nnames = [{names}]\n"
+        );
+        component_asking(&manifest, "import wasmount:driver/images@0.1.0;")
+    };
+    fs::write(node.path("disk.wasm"), asking("\"*.img\"", "128")?)?;
+    let narrow = "version = 1\n[images]\ndirectory = \"/srv\"\nnames = [\"{volume}.img\"]\n\
+                  create = true\ngrow = true\n";
+    fs::write(node.path("grants.toml"), narrow)?;
+    let (_, said, code) = node.install(&["--grants", "grants.toml"])?;
+    assert_eq!(code, Some(0), "{said}");
+    let first = node.version()?;
+    let (text, _, code) = node.run(&["diff", "example.com/disk", "disk.wasm"])?;
+    assert_eq!((text.as_str(), code), ("example.com/disk and disk.wasm are the same\n", Some(0)));
+    fs::write(node.path("more.wasm"), asking("\"*.img\", \"*.raw\"", "256")?)?;
+    let (text, _, _) = node.run(&["diff", "example.com/disk", "more.wasm"])?;
+    assert_eq!(
+        text,
+        "from example.com/disk to more.wasm:
+! asks      > images names: *.img -> *.img, *.raw  (super-privileged)
+! limits    > memory-mib: 128 -> 256
+  grants    > [images] names: {volume}.img -> *.img, *.raw
+  grants    > [limits] memory-mib: 64 -> 256
+it asks for more than before, by what is marked with `!`
+"
+    );
+
+    let other = node.path("other");
+    let other = other.to_str().context("UTF-8")?;
+    let (_, said, code) = node.install(&["--grants", "grants.toml", "--data-dir", other])?;
+    assert_eq!(code, Some(0), "{said}");
+    let before = format!("example.com/disk@{}", &first[..6]);
+    let (text, said, code) = node.run(&["diff", &before, "example.com/disk"])?;
+    let told = format!(
+        "from {before} to example.com/disk:\n  installed ~ data-dir: $NODE/data -> $NODE/other\n"
+    );
+    assert_eq!((text, said.as_str(), code), (told, "", Some(3)));
     Ok(())
 }
 
@@ -213,6 +263,11 @@ fn signed_by_another() -> Result<()> {
     ] {
         let told = format!("from one.wasm to {new}:\n  component ~ signed: {what}\n");
         assert_eq!(diff(desk.path(), &["one.wasm", new])?, (told, String::new(), Some(3)));
+        let (json, _, _) = diff(desk.path(), &["one.wasm", new, "--json"])?;
+        let json: serde_json::Value = serde_json::from_str(&json)?;
+        let change = &json["changes"][0];
+        assert_eq!((&json["identical"], &json["more"]), (&false.into(), &false.into()));
+        assert_eq!((&change["about"], &change["name"]), (&"component".into(), &"signed".into()));
     }
     fs::write(at("two.wasm.minisig"), "none")?;
     let (_, said, code) = diff(desk.path(), &["one.wasm", "two.wasm"])?;

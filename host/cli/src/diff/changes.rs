@@ -2,8 +2,10 @@
 //! why, what can be called, what volumes can set. An upgrade asks for consent by the same list.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Serialize;
+use wasmount_core::bundle::Receipt;
 use wasmount_core::grants::{Limits, Size};
 use wasmount_pack::{Ask, Capability, Inspection, Parameters};
 
@@ -54,6 +56,8 @@ pub enum About {
     Kubelet,
     /// What grants.toml gives, or would have to.
     Grants,
+    /// How it was installed: the driver's program, and what `install` was told of the node.
+    Installation,
 }
 
 /// How something differs.
@@ -72,6 +76,24 @@ pub enum How {
     Changed,
 }
 
+impl Change {
+    /// Whether something super-privileged that was asked for already is asked for further.
+    pub fn is_wider_and_super_privileged(&self) -> bool {
+        let of_a_parameter = self.name.contains(' ');
+        self.about == About::Asks && self.more && self.super_privileged && of_a_parameter
+    }
+
+    /// Whether it takes back an ask of what is imported all the same: then nothing bounds it any more,
+    /// and nobody says what it is for.
+    fn is_unbounded_in(&self, component: &Inspection) -> bool {
+        self.about == About::Asks
+            && self.how == How::Removed
+            && component.imports.iter().any(|import| {
+                import.capability.is_some_and(|capability| capability.to_string() == self.name)
+            })
+    }
+}
+
 impl About {
     /// In a word.
     pub fn name(self) -> &'static str {
@@ -85,6 +107,7 @@ impl About {
             Self::Options => "options",
             Self::Kubelet => "kubelet",
             Self::Grants => "grants",
+            Self::Installation => "installed",
         }
     }
 }
@@ -100,7 +123,11 @@ pub fn between(old: &Inspection, new: &Inspection) -> Vec<Change> {
     ] {
         changes.extend(replaced(About::Component, name, before, after));
     }
+    let first = changes.len();
     asks(&was.asks, &is.asks, &mut changes);
+    for change in changes[first..].iter_mut().filter(|change| change.is_unbounded_in(new)) {
+        change.more = true;
+    }
     let names = |inspection: &Inspection| -> BTreeMap<String, bool> {
         inspection.exports.iter().map(|export| (export.to_string(), true)).collect()
     };
@@ -134,6 +161,29 @@ pub fn signed(before: Option<&str>, after: Option<&str>) -> Option<Change> {
     replaced(About::Component, "signed", &by(before), &by(after))
 }
 
+/// How two installations differ, but for what is in them and who made them.
+pub fn installations(old: &Receipt, new: &Receipt) -> Vec<Change> {
+    let of = |receipt: &Receipt| {
+        let path = |path: &Path| path.display().to_string();
+        [
+            ("wasmount", receipt.host_version.clone()),
+            ("wasmtime", receipt.wasmtime_version.clone()),
+            ("program", receipt.digests.driver.clone()),
+            ("target-cpu", receipt.target_cpu.clone()),
+            ("attached", receipt.attaching().by().to_owned()),
+            ("kubelet-root", path(&receipt.kubelet_root)),
+            ("data-dir", path(&receipt.data_dir)),
+            ("run-dir", path(&receipt.run_dir)),
+            ("log-dir", path(&receipt.log_dir)),
+            ("node-name", receipt.node_name.clone()),
+        ]
+    };
+    let pairs = of(old).into_iter().zip(of(new));
+    pairs
+        .filter_map(|((name, was), (_, is))| replaced(About::Installation, name, &was, &is))
+        .collect()
+}
+
 /// What a grants file would have to have, or need no more, for the new component.
 pub fn grants(old: Option<&Inspection>, new: &Inspection, file: &GrantsFile) -> Vec<Change> {
     let grants = &file.grants;
@@ -150,13 +200,32 @@ pub fn grants(old: Option<&Inspection>, new: &Inspection, file: &GrantsFile) -> 
         .collect();
     for ask in &new.manifest.asks {
         let Some(given) = granted::of(grants, ask.capability) else { continue };
+        let asked = |old: &Inspection| {
+            let mut asks = old.manifest.asks.iter();
+            Some(asks.find(|old| old.capability == ask.capability)?.parameters())
+        };
+        let asked = old.and_then(asked).unwrap_or_default();
         for (key, values) in ask.parameters() {
             let given = given.get(key).cloned().unwrap_or_default();
-            if compare(key, &given, &values).1 {
+            // What the operator has not given of what was asked for already is decided.
+            let decided = asked.get(key).is_some_and(|asked| !compare(key, asked, &values).1);
+            if compare(key, &given, &values).1 && !decided {
                 let name = format!("{} {key}", coverage::lines(ask.capability));
                 let (before, after) = (join(&given), join(&values));
                 changes.push(change(About::Grants, How::Widened, &name, before, after));
             }
+        }
+    }
+    let given = [
+        ("memory-mib", grants.limits.memory_mib.get()),
+        ("cpu-seconds", grants.limits.cpu_seconds.get()),
+    ];
+    for ((key, given), (_, needed)) in given.into_iter().zip(needs(new)) {
+        let known = old.is_some_and(|old| needs(old).contains(&(key, needed)));
+        if given < needed && !known {
+            let name = format!("[limits] {key}");
+            let (before, after) = (Some(given.to_string()), Some(needed.to_string()));
+            changes.push(change(About::Grants, How::Widened, &name, before, after));
         }
     }
     let unused = before.map(|before| before.unused).unwrap_or_default();
@@ -270,14 +339,15 @@ fn fits(wide: &str, narrow: &str) -> bool {
     }
 }
 
+/// What a component needs of `[limits]`, stated or not.
+fn needs(component: &Inspection) -> [(&'static str, u64); 2] {
+    let (default, stated) = (Limits::default(), component.manifest.limits.parameters());
+    [("memory-mib", default.memory_mib.get()), ("cpu-seconds", default.cpu_seconds.get())]
+        .map(|(key, default)| (key, stated.get(key).copied().unwrap_or(default)))
+}
+
 fn limits(old: &Inspection, new: &Inspection, changes: &mut Vec<Change>) {
-    let default = Limits::default();
-    let of = |inspection: &Inspection| {
-        let stated = inspection.manifest.limits.parameters();
-        [("memory-mib", default.memory_mib.get()), ("cpu-seconds", default.cpu_seconds.get())]
-            .map(|(key, default)| (key, stated.get(key).copied().unwrap_or(default)))
-    };
-    for ((name, was), (_, is)) in of(old).into_iter().zip(of(new)) {
+    for ((name, was), (_, is)) in needs(old).into_iter().zip(needs(new)) {
         let how = match is.cmp(&was) {
             std::cmp::Ordering::Less => How::Narrowed,
             std::cmp::Ordering::Equal => continue,
