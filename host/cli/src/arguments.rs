@@ -141,6 +141,9 @@ pub struct Install {
     /// `secrets.reveal`; once for each
     #[arg(long, value_name = "NAME", requires = "accept_requested")]
     pub accept: Vec<String>,
+    /// Grant it also where what is super-privileged is asked for further than by what is installed
+    #[arg(long, requires = "accept_requested")]
+    pub accept_wider: bool,
     /// What no vendor can know of a grants file: images.directory=DIR, reply.failure-exit-code=0 or 1,
     /// config.KEY=TEXT; once for each
     #[arg(long, value_name = "KEY=VALUE", requires = "accept_requested", value_parser = operators)]
@@ -180,7 +183,7 @@ pub struct Install {
     /// Install a component that nobody signed. One with a signature has to have a right one
     #[arg(long)]
     pub allow_unsigned: bool,
-    /// Install a component that is older than the installed one
+    /// Install a component that is older than the installed one, or has another name
     #[arg(long)]
     pub allow_downgrade: bool,
 }
@@ -297,7 +300,8 @@ pub struct Rollback {
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
-    /// Where the policy is, and the keys that are trusted [default: /etc/wasmount/trust]
+    /// Where the policy is, and the keys that are trusted [default: where `install` was told that they
+    /// are, else /etc/wasmount/trust]
     #[arg(long, value_name = "DIR")]
     pub trust_dir: Option<PathBuf>,
 }
@@ -455,7 +459,8 @@ pub struct Audit {
     /// Exit with 1 if there is a finding that is at least so severe: error, warning or note
     #[arg(long, value_name = "SEVERITY", hide_possible_values = true)]
     pub fail_on: Option<Severity>,
-    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    /// Where the keys are that are trusted, and the policy [default: where `install` was told that they
+    /// are, else /etc/wasmount/trust]
     #[arg(long, value_name = "DIR")]
     pub trust_dir: Option<PathBuf>,
     /// Where kubelet looks for drivers
@@ -482,7 +487,8 @@ pub struct Doctor {
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
-    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    /// Where the keys are that are trusted, and the policy [default: where `install` was told that they
+    /// are, else /etc/wasmount/trust]
     #[arg(long, value_name = "DIR")]
     pub trust_dir: Option<PathBuf>,
     /// Print one JSON document

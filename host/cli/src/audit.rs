@@ -17,7 +17,8 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::arguments::{self, AuditFormat};
-use crate::doctor::{node, standing};
+use crate::doctor::node;
+use crate::doctor::standing::Trusted;
 use crate::finding::{Finding, Findings, Severity};
 use crate::layout::PluginDir;
 use crate::output::Output;
@@ -49,9 +50,9 @@ pub fn run(arguments: &arguments::Audit, output: &mut Output<'_>) -> Result<()> 
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let drivers = plugins.chosen(arguments.driver.as_ref())?;
     let mut found = Findings::default();
-    let store = standing::store(arguments.trust_dir.as_deref(), &mut found);
+    let trusted = Trusted::read(arguments.trust_dir.as_deref(), &mut found);
     node::examine_plugin_dir(plugins.path(), &mut found);
-    let desk = Desk { plugins: &plugins, store: store.as_ref() };
+    let desk = Desk { plugins: &plugins, trusted: &trusted };
     let document = Document {
         version: 1,
         wasmount: env!("CARGO_PKG_VERSION"),

@@ -20,8 +20,8 @@ use crate::finding::{Finding, Findings, Severity};
 use crate::layout::PluginDir;
 use crate::leftovers::Leftovers;
 use crate::output::Output;
-use crate::trust::Store;
 use crate::{installed, usage};
+use standing::Trusted;
 
 /// The JSON document.
 #[derive(Serialize)]
@@ -40,10 +40,10 @@ pub fn run(arguments: &arguments::Doctor, output: &mut Output<'_>) -> Result<()>
     let drivers = plugins.chosen(arguments.driver.as_ref())?;
     let mut found = Findings::default();
     node::examine(&plugins, &mut found);
-    let store = standing::store(arguments.trust_dir.as_deref(), &mut found);
+    let trusted = Trusted::read(arguments.trust_dir.as_deref(), &mut found);
     for driver in &drivers {
         found.about(driver);
-        examine(&plugins, driver, store.as_ref(), &mut found);
+        examine(&plugins, driver, &trusted, &mut found);
     }
     let errors = found.count(Severity::Error);
     if arguments.json {
@@ -70,7 +70,7 @@ pub fn run(arguments: &arguments::Doctor, output: &mut Output<'_>) -> Result<()>
     }
 }
 
-fn examine(plugins: &PluginDir, driver: &DriverName, store: Option<&Store>, found: &mut Findings) {
+fn examine(plugins: &PluginDir, driver: &DriverName, trusted: &Trusted, found: &mut Findings) {
     const UNCALLABLE: &str = "kubelet cannot call the driver, and every volume of it fails";
     let directory = plugins.driver(driver);
     let version = match installed::current(&directory) {
@@ -86,9 +86,7 @@ fn examine(plugins: &PluginDir, driver: &DriverName, store: Option<&Store>, foun
         // It was told with what is wrong with the files.
         Err(_) => return,
     };
-    if let Some(store) = store {
-        standing::examine(store, &version, &bundle.receipt, found);
-    }
+    trusted.examine(&version, &bundle.receipt, found);
     places::examine(&bundle.receipt, found);
     let Ok(grants) = Grants::parse(&bundle.grants_text) else { return };
     installation::examine_needs(&grants, found);

@@ -5,12 +5,19 @@ use anyhow::{Result, bail};
 use semver::Version;
 use wasmount_core::bundle::Receipt;
 
-/// Fails if a component would take the place of a newer one of its name. Another name is another
-/// program, of which nobody can say which is older.
+/// Fails if a component would take the place of a newer one, or of one that has another name: whoever
+/// brings an old release of what was renamed since would get past the versions.
 pub fn refuse(before: &Receipt, wanted: &Receipt) -> Result<()> {
     let (driver, name) = (&wanted.driver, &wanted.component.name);
     let (from, to) = (&before.component.version, &wanted.component.version);
-    if before.component.name != *name || from == to {
+    if before.component.name != *name {
+        bail!(
+            "{driver} has {} {from}, and nobody can tell whether {name} {to} is newer, since it has \
+             another name; if it is to take that one's place, say --allow-downgrade",
+            before.component.name
+        );
+    }
+    if from == to {
         return Ok(());
     }
     match (parse(from), parse(to)) {

@@ -15,6 +15,7 @@ use wasmount_pack::MAX_COMPONENT;
 
 use crate::accept;
 use crate::arguments;
+use crate::changes;
 use crate::component::{Component, read_at_most};
 use crate::consent;
 use crate::coverage::Coverage;
@@ -46,7 +47,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     let component = Component::examine(bytes, &arguments.file)?;
     refuse_foreign(&component)?;
     let directory = plugins.driver(&arguments.driver);
-    let agreed = consent::obtain(arguments, &component, &directory, output)?;
+    let agreed = consent::obtain(arguments, &component, &vouched, &directory, output)?;
     let driver = read_at_most(&driver_binary(arguments)?, MAX_DRIVER)
         .context("the driver program cannot be installed; name another with --driver-binary")?;
 
@@ -61,6 +62,8 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         .with_context(|| format!("{}", arguments.file.display()))?;
     let lock = plugins.lock(|| output.waiting(&plugins))?;
     agreed.holds(&directory)?;
+    // Questions, the compiler and others' locks take their time, in which a key may have been revoked.
+    let vouched = Vouched::for_component(arguments, &component.bytes)?;
     let given = match agreed.given {
         Some(given) => given,
         None => Given::before(&arguments.driver, &directory)?,
@@ -94,18 +97,35 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     }
     let before = in_force(&directory);
     if let Some(before) = before.as_ref().filter(|_| !arguments.allow_downgrade) {
-        downgrade::refuse(before, &settings)?;
+        downgrade::refuse(&before.receipt, &settings)?;
     }
     let closed = match &before {
-        Some(before) => strand::make_way(&directory, before, &settings, output)?,
+        Some(before) => strand::make_way(&directory, &before.receipt, &settings, output)?,
         None => None,
     };
     let accept = |directory: &Path| accept::version(directory, WASMTIME_VERSION);
     let staged = stage::install(&plugins, &lock, &arguments.driver, &version, &accept)?;
     drop(closed);
     drop(lock);
-    let attaching = (before.map(|before| before.attaching()), settings.attaching());
-    report(arguments, &component, (&given, &vouched), &staged, attaching, output)
+    let done = Done {
+        component: &component,
+        given: &given,
+        vouched: &vouched,
+        staged: &staged,
+        before: before.as_ref(),
+        attaching: settings.attaching(),
+    };
+    done.report(arguments, output)
+}
+
+/// What was installed, in the place of what.
+struct Done<'a> {
+    component: &'a Component,
+    given: &'a Given,
+    vouched: &'a Vouched,
+    staged: &'a Staged,
+    before: Option<&'a Bundle>,
+    attaching: Attaching,
 }
 
 /// Fails for any user but root, to whom all that is installed has to belong.
@@ -176,56 +196,61 @@ fn is_installed(plugins: &PluginDir, wanted: &Receipt) -> bool {
 }
 
 /// What is installed now. One that cannot be read is being repaired.
-fn in_force(directory: &DriverDir) -> Option<Receipt> {
+fn in_force(directory: &DriverDir) -> Option<Bundle> {
     let current = directory.current_version().ok()??;
-    Bundle::read_at(&directory.version(&current)).ok().map(|bundle| bundle.receipt)
+    Bundle::read_at(&directory.version(&current)).ok()
 }
 
-fn report(
-    arguments: &arguments::Install,
-    component: &Component,
-    (given, vouched): (&Given, &Vouched),
-    staged: &Staged,
-    (before, attaching): (Option<Attaching>, Attaching),
-    output: &mut Output<'_>,
-) -> Result<()> {
-    let inspection = &component.inspection;
-    let (driver, manifest) = (&arguments.driver, &inspection.manifest);
-    output.text(&match &staged.previous {
-        None => format!("installed {driver}: {} {}", manifest.name, manifest.version),
-        Some(_) => format!("upgraded {driver} to {} {}", manifest.name, manifest.version),
-    })?;
-    let grants = &given.file.grants;
-    let report = Report { inspection, grants, attaching, staged };
-    report.print(output)?;
-    output.text(&format!("  signed   {}", vouched.by()))?;
-    match given.from {
-        GrantsFrom::Kept => {
-            output.text(&format!("  kept     what was granted before, from {}", given.source))?;
+impl Done<'_> {
+    fn report(&self, arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()> {
+        let Self { component, given, vouched, staged, before, attaching } = *self;
+        let inspection = &component.inspection;
+        let (driver, manifest) = (&arguments.driver, &inspection.manifest);
+        output.text(&match &staged.previous {
+            None => format!("installed {driver}: {} {}", manifest.name, manifest.version),
+            Some(_) => format!("upgraded {driver} to {} {}", manifest.name, manifest.version),
+        })?;
+        let grants = &given.file.grants;
+        let report = Report { inspection, grants, attaching, staged };
+        report.print(output)?;
+        output.text(&format!("  signed   {}", vouched.by()))?;
+        match given.from {
+            GrantsFrom::Kept => {
+                output
+                    .text(&format!("  kept     what was granted before, from {}", given.source))?;
+            }
+            GrantsFrom::Accepted => {
+                output.text("  granted  what the manifest asks for, as it asks")?;
+            }
+            GrantsFrom::File | GrantsFrom::Nothing | GrantsFrom::RolledBack => {}
         }
-        GrantsFrom::Accepted => output.text("  granted  what the manifest asks for, as it asks")?,
-        GrantsFrom::File | GrantsFrom::Nothing | GrantsFrom::RolledBack => {}
+        let was_granted = before.map(|before| before.grants_text.as_str());
+        for change in was_granted.map_or(Vec::new(), |was| changes::between(was, &given.file.text))
+        {
+            output.text(&format!("  grants   {change}"))?;
+        }
+        let was = before.map(|before| before.receipt.attaching());
+        if let Some(was) = was.filter(|was| *was != attaching) {
+            output.warn(&format!(
+                "volumes are attached {} now, and before this {}: see --node-only",
+                attaching.by(),
+                was.by()
+            ));
+        }
+        if given.is_unsaid() && !Coverage::of(inspection, grants).missing.is_empty() {
+            let component = arguments.file.display();
+            return output.text(&format!(
+                "next: see `wasmount inspect {component}`, and install again with --grants FILE, or \
+                 with --accept-requested to grant what it asks for"
+            ));
+        }
+        report.warn(output);
+        let plugin_dir = match &arguments.plugin_dir {
+            Some(path) => format!("--plugin-dir {} ", path.display()),
+            None => String::new(),
+        };
+        output.text(&format!("next: wasmount call {plugin_dir}{driver} init"))
     }
-    if let Some(before) = before.filter(|before| *before != attaching) {
-        output.warn(&format!(
-            "volumes are attached {} now, and before this {}: see --node-only",
-            attaching.by(),
-            before.by()
-        ));
-    }
-    if given.is_unsaid() && !Coverage::of(inspection, grants).missing.is_empty() {
-        let component = arguments.file.display();
-        return output.text(&format!(
-            "next: see `wasmount inspect {component}`, and install again with --grants FILE, or with \
-             --accept-requested to grant what it asks for"
-        ));
-    }
-    report.warn(output);
-    let plugin_dir = match &arguments.plugin_dir {
-        Some(path) => format!("--plugin-dir {} ", path.display()),
-        None => String::new(),
-    };
-    output.text(&format!("next: wasmount call {plugin_dir}{driver} init"))
 }
 
 #[cfg(test)]

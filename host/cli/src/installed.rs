@@ -104,7 +104,9 @@ pub fn check(path: &Path, engine: &str) -> Result<()> {
     same(&path.join(IMAGE), image, &bundle.receipt.digests.image)?;
     let unread = |name: &str, digest: &str| {
         let path = path.join(name);
-        let file = File::open(&path).with_context(|| format!("reading {}", path.display()))?;
+        let file = File::open(&path).with_context(|| {
+            format!("{} cannot be read; install the driver again", path.display())
+        })?;
         same(&path, file, digest)
     };
     unread(DRIVER, &bundle.receipt.digests.driver)?;

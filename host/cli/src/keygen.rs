@@ -81,6 +81,8 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
     })?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
+        // Half a key is of no use to anybody, and would be in the way of a whole one.
+        .inspect_err(|_| drop(fs::remove_file(path)))
         .with_context(|| format!("writing {}", path.display()))
 }
 

@@ -2,7 +2,7 @@
 //! takes its settings from it, and people see by it what was installed, from where, by whom.
 
 use std::fs;
-use std::path::Path;
+use std::path::{self, Path};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
@@ -79,6 +79,7 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
         node_name: node_name.to_string(),
         node_only: arguments.node_only,
         signature: Some(contents.signature.clone()),
+        trust_dir: arguments.trust_dir.as_deref().map(path::absolute).transpose()?,
         source: origin(&arguments.file),
         grants_source: contents.grants_source.to_owned(),
         grants_from: Some(contents.grants_from),

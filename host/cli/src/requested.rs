@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use wasmount_core::grants::Grants;
+use wasmount_core::grants::{Grants, Limits};
 use wasmount_pack::manifest::VolumeOption;
 use wasmount_pack::{Capability, Inspection, Parameters};
 
@@ -93,10 +93,27 @@ pub fn table(component: &Inspection, grants: &Grants) -> String {
             rows.push([format!("  {key}"), values(&asked), values(&given), String::new()]);
         }
     }
+    limits(component, grants, &mut rows);
     if rows.is_empty() {
         return String::new();
     }
     let mut table = vec![["", "REQUESTED", "GRANTED", ""]];
     table.extend(rows.iter().map(|row| row.each_ref().map(String::as_str)));
     columns(&table).lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// What is needed and given of `[limits]`, where either is not as usual.
+fn limits(component: &Inspection, grants: &Grants, rows: &mut Vec<[String; 4]>) {
+    let (needed, default) = (component.manifest.limits.parameters(), Limits::default());
+    if needed.is_empty() && grants.limits == default {
+        return;
+    }
+    rows.push(["limits", "", "", ""].map(str::to_owned));
+    let given = &grants.limits;
+    for (key, given) in
+        [("memory-mib", given.memory_mib.get()), ("cpu-seconds", given.cpu_seconds.get())]
+    {
+        let needed = needed.get(key).map(u64::to_string).unwrap_or_default();
+        rows.push([format!("  {key}"), needed, given.to_string(), String::new()]);
+    }
 }

@@ -33,8 +33,10 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
     let directory = plugins.driver(driver);
     let earlier = Installed::read(&directory, &choose(arguments, &directory, &present.id)?)
         .context("the version to go back to cannot be used")?;
-    let (trust_dir, receipt) = (arguments.trust_dir.as_deref(), &earlier.bundle.receipt);
-    again::refuse_forbidden(trust_dir, &earlier.bundle.path, receipt)?;
+    // Where it is not said whom the node trusts, it is whom it trusted when the driver was installed.
+    let recorded = [&present, &earlier].map(|version| version.bundle.receipt.trust_dir.as_deref());
+    let trust_dir = arguments.trust_dir.as_deref().or(recorded[0]).or(recorded[1]);
+    again::refuse_forbidden(trust_dir, &earlier.bundle.path, &earlier.bundle.receipt)?;
     let kept = if arguments.with_grants { &earlier } else { &present };
     let text = &kept.bundle.grants_text;
     let receipt = receipt::renew(&Renewed {

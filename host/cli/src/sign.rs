@@ -1,8 +1,8 @@
 //! `wasmount sign`: puts a signature beside a component, for whoever has the public key. What it
 //! says of the component beside is for people; it is the bytes that are signed.
 
-use std::fs;
-use std::io::Cursor;
+use std::fs::{self, File};
+use std::io::{Cursor, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -76,9 +76,11 @@ fn secret_key(path: &Path, output: &mut Output<'_>) -> Result<SecretKey> {
 fn put(path: &Path, text: &str) -> Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".tmp-{}", std::process::id()));
-    fs::write(&aside, text)?;
-    fs::rename(&aside, path).inspect_err(|_| {
-        let _ = fs::remove_file(&aside);
-    })?;
+    // What is there already, a link to somewhere else perhaps, is not written to.
+    let mut file = File::create_new(&aside)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&aside, path))
+        .inspect_err(|_| drop(fs::remove_file(&aside)))?;
     Ok(())
 }

@@ -145,7 +145,7 @@ fn the_receipt_says_by_what_the_grants_hold() -> Result<()> {
     Ok(())
 }
 
-const REFUSED: &str = "wasmount: disk 2.0 asks for more than disk 1.0, which is installed as \
+const REFUSED: &str = "wasmount: disk 2.0 takes the place of disk 1.0, which is installed as \
     example.com/disk:
   component ~ version: 1.0 -> 2.0
 ! asks      + mounts.tmpfs: max-files 4; max-size 1Mi
@@ -171,10 +171,83 @@ fn an_upgrade_that_asks_for_more_needs_consent() -> Result<()> {
         let (_, said, code) = node.run(&["rollback", "example.com/disk"])?;
         assert_eq!(code, Some(0), "{said}");
     }
-    // What asks for less, or the same, is nobody's trouble.
-    give(&node, "3.0", &[])?;
+    // What asks for less, or the same, is shown, and nobody's trouble.
+    fs::write(node.path("disk.wasm"), component_asking(&HEAD.replace("VERSION", "3.0"), "")?)?;
     let (_, said, code) = node.install(&[])?;
-    assert_eq!((said.as_str(), code), ("compiling disk 3.0 for this machine\n", Some(0)));
+    let shown = "disk 3.0 takes the place of disk 1.0, which is installed as example.com/disk:
+  component ~ version: 1.0 -> 3.0
+  asks      - state
+  imports   - state.delete
+  imports   - state.get
+  imports   - state.put
+compiling disk 3.0 for this machine
+";
+    assert_eq!((said.as_str(), code), (shown, Some(0)));
+    Ok(())
+}
+
+/// Whatever it is that an upgrade asks for besides.
+#[test]
+fn more_is_more_in_every_way() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    give(&node, "1.0", &[STATE, TMPFS])?;
+    node.install(&["--grants", "grants.toml"])?;
+    let first = node.version()?;
+    let asks = |from: &str, to: &str| [HEAD, STATE, TMPFS].concat().replace(from, to);
+    let (state, bind) =
+        ("import wasmount:driver/state@0.1.0;", "import wasmount:driver/mounts-bind@0.1.0;");
+    for (manifest, imports, told) in [
+        (asks("", ""), [state, bind].concat(), "! imports   + mounts-bind.staged\n"),
+        (asks("max-files = 4", "max-files = 5"), state.to_owned(), "max-files: 4 -> 5\n"),
+        (
+            asks(
+                "[[asks]]\ncapability = \"state\"",
+                "[limits]\ncpu-seconds = 20\n[[asks]]\ncapability = \"state\"",
+            ),
+            state.to_owned(),
+            "! limits    > cpu-seconds: 10 -> 20\n",
+        ),
+        (asks(STATE, ""), state.to_owned(), "! asks      - state\n"),
+    ] {
+        let manifest = manifest.replace("VERSION", "2.0");
+        fs::write(node.path("disk.wasm"), component_asking(&manifest, &imports)?)?;
+        let (printed, said, code) = node.install(&[])?;
+        assert_eq!((printed.as_str(), code), ("", Some(1)), "{said}");
+        assert!(said.contains(told), "{told} is not in {said}");
+        assert_eq!(node.version()?, first);
+    }
+    Ok(())
+}
+
+/// Who takes over whatever is asked for would take over more with each upgrade.
+#[test]
+fn what_is_super_privileged_and_wider_is_accepted_anew() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    let accept = ["--accept-requested", "--accept", "images", "--with", "images.directory=/srv"];
+    give(&node, "1.0", &[STATE, IMAGES])?;
+    let (_, said, code) = node.install(&accept)?;
+    assert_eq!(code, Some(0), "{said}");
+    let first = node.version()?;
+    give(&node, "2.0", &[STATE, &IMAGES.replace("{volume}.img", "*")])?;
+    let (printed, said, code) = node.install(&accept)?;
+    assert_eq!((printed.as_str(), code), ("", Some(1)));
+    assert_eq!(
+        said,
+        "wasmount: disk 2.0 takes the place of disk 1.0, which is installed as example.com/disk:
+  component ~ version: 1.0 -> 2.0
+! asks      > images names: {volume}.img -> *  (super-privileged)
+it asks for more than before, by what is marked with `!`
+what is super-privileged is asked for further than before; nothing was changed, and what is installed \
+stays in force; agree by --accept-wider, or say what it is granted by --grants FILE
+"
+    );
+    assert_eq!(node.version()?, first);
+    let (printed, said, code) = node.install(&[&accept[..], &["--accept-wider"]].concat())?;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("! asks      > images names: {volume}.img -> *"), "{said}");
+    let granted =
+        "  grants   - [images] names = [\"{volume}.img\"]\n  grants   + [images] names = [\"*\"]\n";
+    assert!(printed.contains(granted), "{printed}");
     Ok(())
 }
 

@@ -36,7 +36,8 @@ fn from_installation_to_uninstallation() -> Result<()> {
     let told = format!(
         "upgraded example.com/disk to disk 1.0\n  at       $NODE/plugins/example.com~disk\n  \
          version  {second}\n  before   {first} (kept)\n  exports  volume\n         REQUESTED  GRANTED\n  \
-         state  yes        yes\n  signed   by nobody, which was allowed\nnext: wasmount call --plugin-dir plugins example.com/disk init\n"
+         state  yes        yes\n  signed   by nobody, which was allowed\n  grants   + [state]\n\
+         next: wasmount call --plugin-dir plugins example.com/disk init\n"
     );
     assert_eq!(upgraded, (told, compiling, Some(0)));
 
@@ -103,8 +104,9 @@ fn an_upgrade_keeps_the_grants_unless_told_otherwise() -> Result<()> {
          next: wasmount call --plugin-dir plugins example.com/disk init\n",
         node.version()?
     );
-    let compiling = "compiling disk 2.0 for this machine\n".to_owned();
-    assert_eq!(upgraded, (told, compiling, Some(0)));
+    let said = "disk 2.0 takes the place of disk 1.0, which is installed as example.com/disk:\n  \
+                component ~ version: 1.0 -> 2.0\ncompiling disk 2.0 for this machine\n";
+    assert_eq!(upgraded, (told, said.to_owned(), Some(0)));
     assert_eq!((grants()?.as_str(), source()?), ("version = 1\n[state]\n", from));
 
     // What was changed by others is not made good by a new receipt.

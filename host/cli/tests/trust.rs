@@ -344,6 +344,15 @@ const REFUSED: &[(&str, Change, &str)] = &[
         OLDER,
     ),
     (
+        "an older one of another name",
+        |desk| {
+            fs::write(desk.node.path("disk.wasm"), component("disc", "0.9", STATE)?)?;
+            desk.sign("vendor")
+        },
+        "example.com/disk has disk 1.0, and nobody can tell whether disc 0.9 is newer, since it has \
+         another name; if it is to take that one's place, say --allow-downgrade",
+    ),
+    (
         "one of before the release",
         |desk| {
             desk.brings("1.0-rc.1")?;
@@ -410,7 +419,9 @@ fn what_is_trusted_is_installed_and_what_vouched_is_kept() -> Result<()> {
          [revoked]\nkeys = [\"$OTHER\"]\n",
     )?;
     let (printed, said, code) = desk.node.install_strictly(&TRUST)?;
-    assert_eq!((code, said.as_str()), (Some(0), "compiling disk 1.1 for this machine\n"));
+    let shown = "disk 1.1 takes the place of disk 1.0, which is installed as example.com/disk:\n  \
+                 component ~ version: 1.0 -> 1.1\ncompiling disk 1.1 for this machine\n";
+    assert_eq!((code, said.as_str()), (Some(0), shown));
     let printed = desk.told(&printed)?;
     assert!(printed.contains("\n  signed   with the key $VENDOR (vendor.pub)\n"), "{printed}");
     let current = desk.node.path("plugins/example.com~disk/current");
@@ -480,6 +491,8 @@ fn a_rollback_is_deliberate_and_not_to_what_was_revoked() -> Result<()> {
     // Not forth again, since that one was revoked meanwhile; nor if its key was.
     let policy = "$NODE/trust/policy.toml";
     let to = format!("go back to another version with --to, or change {policy}");
+    // It was installed by that directory, so it is judged by it if no other is named.
+    let silent = ["rollback", DRIVER];
     for (text, told) in [
         (
             format!("[revoked]\ndigests = [\"{digest}\"]\n"),
@@ -502,9 +515,11 @@ fn a_rollback_is_deliberate_and_not_to_what_was_revoked() -> Result<()> {
         ),
     ] {
         desk.policy(&text)?;
-        let refused = desk.node.run(&rollback)?;
-        assert_eq!(refused, (String::new(), format!("wasmount: {told}\n"), Some(1)));
-        desk.goes_on(&older)?;
+        for rollback in [&rollback[..], &silent] {
+            let refused = desk.node.run(rollback)?;
+            assert_eq!(refused, (String::new(), format!("wasmount: {told}\n"), Some(1)));
+            desk.goes_on(&older)?;
+        }
     }
     // A key that is only no longer there says nothing against what it signed.
     fs::remove_file(desk.node.path("trust/policy.toml"))?;
@@ -531,6 +546,8 @@ fn doctor_looks_again() -> Result<()> {
     };
     assert_eq!(found("trust")?, Vec::<String>::new());
     desk.policy("[revoked]\nkeys = [\"$VENDOR\"]\n")?;
+    let (silent, ..) = desk.node.run(&["doctor"])?;
+    assert!(silent.contains("which is revoked by $NODE/trust/policy.toml"), "{silent}");
     assert_eq!(
         found("trust")?,
         ["error|disk 1.0 is signed with the key $VENDOR, which is revoked by \
@@ -557,6 +574,7 @@ fn doctor_looks_again() -> Result<()> {
 fn every_file_is_held_to_the_receipt() -> Result<()> {
     let Some(desk) = Desk::new()? else { return Ok(()) };
     let version = desk.node.version()?;
+    fs::write(desk.node.path("none.toml"), "version = 1\n")?;
     let changed = "was changed after installation; ";
     let again = "install the driver again";
     let by_driver = "reinstall the driver with `wasmount install` (file-changed)";
@@ -579,16 +597,75 @@ fn every_file_is_held_to_the_receipt() -> Result<()> {
         let listed: serde_json::Value = serde_json::from_str(&listed)?;
         let path_told = format!("$NODE/plugins/example.com~disk/.versions/.{version}/{file}");
         assert_eq!(listed["drivers"][0]["problem"], format!("{path_told} {told}"));
-        // Nor is it gone back to, or given other grants.
-        let (_, said, code) = desk.node.run(&["grants", "apply", DRIVER, "disk.wasm"])?;
-        assert_eq!(code, Some(1), "{said}");
+        let (found, ..) = desk.node.run(&["doctor"])?;
+        assert!(found.contains(&format!("{path_told} was changed after installation")), "{found}");
+        // Nor is it given other grants.
+        let (_, said, code) = desk.node.run(&["grants", "apply", DRIVER, "none.toml"])?;
+        assert!(said.contains(&format!("{path_told} {told}")), "{said}");
+        assert_eq!((desk.node.version()?, code), (version.clone(), Some(1)));
         fs::write(&path, whole)?;
     }
     let (listed, ..) = desk.node.run(&["list"])?;
     assert!(listed.contains(" ok\n"), "{listed}");
     fs::remove_file(desk.node.path("plugins/example.com~disk/current/component.wasm.minisig"))?;
     let (listed, ..) = desk.node.run(&["list"])?;
-    assert!(listed.contains("component.wasm.minisig: No such file or directory"), "{listed}");
+    let told = "component.wasm.minisig cannot be read; install the driver again: No such file";
+    assert!(listed.contains(told), "{listed}");
+    Ok(())
+}
+
+/// A version that is kept to go back to is held to its receipt, too.
+#[test]
+fn nothing_is_gone_back_to_that_was_changed() -> Result<()> {
+    let Some(desk) = Desk::new()? else { return Ok(()) };
+    let older = desk.node.version()?;
+    desk.node.install_strictly(&TRUST)?;
+    let newer = desk.node.version()?;
+    let kept = desk.node.path(&format!("plugins/example.com~disk/.versions/.{older}"));
+    for file in ["wasmount-driver", "component.wasm", "component.cwasm", "component.wasm.minisig"] {
+        let path = kept.join(file);
+        let (whole, mut bytes) = (fs::read(&path)?, fs::read(&path)?);
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, bytes)?;
+        let (_, said, code) = desk.node.run(&["rollback", DRIVER, "--trust-dir", "trust"])?;
+        let told = "wasmount: the version to go back to cannot be used: ";
+        assert!(said.starts_with(told) && said.contains(file), "{said}");
+        assert_eq!(code, Some(1));
+        desk.goes_on(&newer)?;
+        fs::write(&path, whole)?;
+    }
+    let (_, said, code) = desk.node.run(&["rollback", DRIVER, "--trust-dir", "trust"])?;
+    assert_eq!((said.as_str(), code), ("", Some(0)));
+    assert_ne!(desk.node.version()?, newer);
+    desk.goes_on(&desk.node.version()?)
+}
+
+/// What is granted was granted to what somebody vouched for.
+#[test]
+fn another_signature_needs_consent() -> Result<()> {
+    let Some(desk) = Desk::new()? else { return Ok(()) };
+    let version = desk.node.version()?;
+    fs::copy(desk.node.path("other.pub"), desk.node.path("trust/other.pub"))?;
+    desk.mode("trust/other.pub", 0o644)?;
+    let stays = "nothing was changed, and what is installed stays in force; agree by saying what it \
+                 is granted: --grants FILE, --no-grants or --accept-requested\n";
+    for (signs, by) in [(Some("other"), "$OTHER"), (None, "nobody")] {
+        desk.brings("1.1")?;
+        if let Some(key) = signs {
+            desk.sign(key)?;
+        }
+        let (printed, said, code) = desk.node.install(&["--trust-dir", "trust"])?;
+        let told = format!(
+            "wasmount: disk 1.1 takes the place of disk 1.0, which is installed as \
+             example.com/disk:\n  component ~ version: 1.0 -> 1.1\n  component ~ signed: by $VENDOR \
+             -> by {by}\nwho signed it is another than before\n{stays}"
+        );
+        assert_eq!((printed.as_str(), desk.told(&said)?, code), ("", told, Some(1)));
+        desk.goes_on(&version)?;
+    }
+    let (_, said, code) = desk.node.install(&TRUST)?;
+    assert_eq!(code, Some(0), "{said}");
     Ok(())
 }
 

@@ -137,8 +137,9 @@ fn the_program_goes_back_and_the_grants_stay() -> Result<()> {
     let rolled_back = node.run(&["rollback", DRIVER])?;
     let told = format!(
         "rolled back example.com/disk to disk 1.0\n  at       $NODE/plugins/example.com~disk\n  \
-         version  {}\n  before   {present} (kept)\n  exports  volume\n         REQUESTED  GRANTED\n  \
-         state  yes        yes\n",
+         version  {}\n  before   {present} (kept)\n  exports  volume\n                 REQUESTED  GRANTED\n  \
+         state          yes        yes\n  limits\n    memory-mib              3\n    \
+         cpu-seconds             10\n",
         node.version()?
     );
     assert_eq!(rolled_back, (told, String::new(), Some(0)));

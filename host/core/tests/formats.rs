@@ -159,6 +159,7 @@ fn receipts_are_read_and_written_as_ever() {
         node_name: "node-1".to_owned(),
         node_only: true,
         signature: None,
+        trust_dir: None,
         source: "/root/x.wasm".to_owned(),
         grants_source: "/root/grants.toml".to_owned(),
         grants_from: None,
@@ -179,10 +180,13 @@ fn receipts_are_read_and_written_as_ever() {
         trusted_comment: "name:x version:1.0.0".to_owned(),
         digest: digest("5"),
     };
-    for (file, signature) in
-        [("receipt-signed.json", signature), ("receipt-unsigned.json", Signature::Unsigned)]
-    {
-        let receipt = Receipt { signature: Some(signature), ..receipt.clone() };
+    let signed = Some(signature);
+    for (file, signature, trust_dir) in [
+        ("receipt-signed.json", signed.clone(), None),
+        ("receipt-unsigned.json", Some(Signature::Unsigned), None),
+        ("receipt-trusting.json", signed, Some("/srv/trust".into())),
+    ] {
+        let receipt = Receipt { signature, trust_dir, ..receipt.clone() };
         assert_eq!(Receipt::parse(&read(file)).as_ref(), Ok(&receipt), "{file}");
         assert_eq!(receipt.to_bytes(), read(file), "{file}");
     }

@@ -14,7 +14,8 @@ use super::findings::{Evidence, functions_of, is_of_interest};
 use super::review::{self, Component, Denial, Installed, Isolation, Log, Requested, Review, Row};
 use super::settings;
 use crate::component;
-use crate::doctor::{installation, places, standing};
+use crate::doctor::standing::Trusted;
+use crate::doctor::{installation, places};
 use crate::finding::Findings;
 use crate::granted;
 use crate::installed;
@@ -22,14 +23,13 @@ use crate::layout::PluginDir;
 use crate::log::verify;
 use crate::requested;
 use crate::time::rfc3339;
-use crate::trust::Store;
 use crate::used::{self, Used, Uses};
 
 /// What is reviewed with.
 pub(super) struct Desk<'a> {
     pub(super) plugins: &'a PluginDir,
-    /// Whom this node trusts; none if that cannot be read, which is told once.
-    pub(super) store: Option<&'a Store>,
+    /// Whom this node trusts.
+    pub(super) trusted: &'a Trusted,
 }
 
 /// Reviews a driver.
@@ -70,9 +70,7 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
     let Ok(bundle) = Bundle::read_at(&path) else { return };
     let receipt = &bundle.receipt;
     places::examine_directories(receipt, found);
-    if let Some(store) = desk.store {
-        standing::examine(store, &path, receipt, found);
-    }
+    desk.trusted.examine(&path, receipt, found);
     let grants = Grants::parse(&bundle.grants_text)
         .ok()
         .filter(|_| receipt::digest(bundle.grants_text.as_bytes()) == receipt.digests.grants);

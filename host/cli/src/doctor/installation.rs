@@ -21,15 +21,23 @@ const REINSTALL: &str = "install the driver again with `wasmount install`";
 pub(crate) fn examine(version: &Path, found: &mut Findings) {
     let before = found.all.len();
     examine_permissions(version, found);
-    let receipt = match fs::read(version.join(RECEIPT)).map(|bytes| Receipt::parse(&bytes)) {
-        Ok(Ok(receipt)) => receipt,
-        Ok(Err(mistake)) => {
-            let what = format!("{} cannot be used: {mistake}", version.join(RECEIPT).display());
+    let path = version.join(RECEIPT);
+    // Told already.
+    let Ok(bytes) = fs::read(&path) else { return };
+    let receipt = match Receipt::parse(&bytes) {
+        Ok(receipt) => receipt,
+        Err(mistake) => {
+            let what = format!("{} cannot be used: {mistake}", path.display());
             return found.error("receipt-unusable", what, "every call fails", REINSTALL);
         }
-        // Told already.
-        Err(_) => return,
     };
+    // A version is called by what is in its receipt.
+    let named = version.file_name().is_some_and(|name| {
+        name.to_string_lossy().trim_start_matches('.') == receipt::id_of(&bytes)
+    });
+    if !named {
+        changed(&path, found);
+    }
     examine_digests(version, &receipt, found);
     examine_engine(version, &receipt, found);
     if let Ok(bundle) = Bundle::read_at(version)
@@ -122,9 +130,7 @@ fn examine_digests(version: &Path, receipt: &Receipt, found: &mut Findings) {
         if let Ok(digest) = File::open(&path).and_then(receipt::digest_of)
             && digest != *installed
         {
-            let what = format!("{} was changed after installation", path.display());
-            let why = "the driver believes no file that was changed, and calls fail";
-            found.error("file-changed", what, why, REINSTALL);
+            changed(&path, found);
         }
     }
     let path = version.join(SIGNATURE);
@@ -138,6 +144,12 @@ fn examine_digests(version: &Path, receipt: &Receipt, found: &mut Findings) {
             REINSTALL,
         );
     }
+}
+
+fn changed(path: &Path, found: &mut Findings) {
+    let what = format!("{} was changed after installation", path.display());
+    let why = "the driver believes no file that was changed, and calls fail";
+    found.error("file-changed", what, why, REINSTALL);
 }
 
 fn examine_engine(version: &Path, receipt: &Receipt, found: &mut Findings) {

@@ -67,6 +67,11 @@ impl Standing {
         Some(self.verdict.objection.as_ref()?.what(names, store, &self.verdict.digest))
     }
 
+    /// Whether all that is the matter is that the key is not in the directory.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self.verdict.objection, Some(Objection::UnknownKey(_)))
+    }
+
     /// Whether the operator's decisions of today forbid it: revoked, or pinned to something else.
     pub fn is_forbidden(&self) -> bool {
         matches!(

@@ -17,6 +17,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use wasmount_core::bundle::receipt;
 use wasmount_core::call::DriverName;
+use wasmount_core::failure::Failure;
 
 use super::key::KeyId;
 
@@ -25,7 +26,7 @@ use super::key::KeyId;
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Drivers that are pinned.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name")]
     pub drivers: BTreeMap<DriverName, Pins>,
     /// What is installed no more.
     #[serde(default)]
@@ -99,6 +100,23 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The pins of each driver. A name that can be written in two ways could be pinned twice, and one of the
+/// two would hold.
+fn by_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<DriverName, Pins>, D::Error> {
+    let written = BTreeMap::<String, Pins>::deserialize(deserializer)?;
+    let each = written.into_iter().map(|(text, pins)| {
+        let name: DriverName = text.parse().map_err(|failure: Failure| failure.message)?;
+        match name.to_string() == text {
+            true => Ok((name, pins)),
+            false => Err(format!("`{text}` is written as `{name}` here")),
+        }
+    });
+    let each = each.map(|pinned| pinned.map_err(serde::de::Error::custom));
+    each.collect()
+}
+
 /// The pins as they are written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,6 +184,10 @@ mod tests {
             (
                 "[drivers.disk]\nkeys = [\"0123456789abcdef\"]\n",
                 Some("line 1: a driver's name is VENDOR/NAME"),
+            ),
+            (
+                "[drivers.\"a.b~c\"]\nkeys = [\"0123456789abcdef\"]\n",
+                Some("line 1: `a.b~c` is written as `a.b/c` here"),
             ),
         ] {
             let read = Policy::parse(text).map(drop);

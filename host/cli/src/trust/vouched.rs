@@ -29,10 +29,13 @@ impl Vouched {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             opened => {
                 let mut contents = Vec::new();
-                // One byte too many is no signature, as is whatever else is not one.
                 opened
                     .and_then(|file| file.take(MAX_SIGNATURE as u64 + 1).read_to_end(&mut contents))
                     .with_context(|| format!("reading {}", path.display()))?;
+                // What is cut off could make a signature of what is none.
+                if contents.len() > MAX_SIGNATURE {
+                    bail!("{} is too long for a signature; get it from the vendor", path.display());
+                }
                 Some(contents)
             }
         };

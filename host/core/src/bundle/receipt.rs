@@ -60,6 +60,10 @@ pub struct Receipt {
     /// was asked. No call looks at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
+    /// Where whoever installed it said that the keys are which the node trusts; absent if nobody did. No
+    /// call looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_dir: Option<PathBuf>,
     /// Where the component came from.
     pub source: String,
     /// Where the grants came from.
@@ -154,6 +158,16 @@ pub enum Signature {
     },
 }
 
+impl Signature {
+    /// The identifier of the key.
+    pub fn key_id(&self) -> Option<&str> {
+        match self {
+            Self::Unsigned => None,
+            Self::Signed { key_id, .. } => Some(key_id),
+        }
+    }
+}
+
 /// Digests of files, each as `sha256:` and 64 hexadecimal digits in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -223,6 +237,11 @@ impl Receipt {
     /// Whether the component exports an interface.
     pub fn exports(&self, interface: &str) -> bool {
         self.exports.iter().any(|export| export == interface)
+    }
+
+    /// The identifier of the key that signed the component; none if nobody did, or nobody looked.
+    pub fn signer(&self) -> Option<&str> {
+        self.signature.as_ref()?.key_id()
     }
 
     /// Who attaches this driver's volumes. kubelet mounts no device of a driver whose volumes are
@@ -375,6 +394,7 @@ pub(super) mod tests {
             node_name: "node-1".to_owned(),
             node_only: false,
             signature: None,
+            trust_dir: None,
             source: "x.wasm".to_owned(),
             grants_source: "grants.toml".to_owned(),
             grants_from: Some(GrantsFrom::File),
