@@ -36,7 +36,7 @@ impl Proof {
         let figures = tempfile::NamedTempFile::new()?;
         step(&format!("running {}", self.name), || {
             let mut test = test::cargo_test(&workspace, &crash_driver);
-            test.args(["--package", "wasmount-tests", "--test", self.name, "--", "--nocapture"]);
+            test.args(["--test", self.name, "--", "--nocapture"]);
             test.envs(variables).env(FIGURES, figures.path());
             // Nothing may be skipped: a proof that shows half is none.
             test.env("CI", "true").stdin(Stdio::null());
