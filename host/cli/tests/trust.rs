@@ -144,6 +144,17 @@ const REFUSED: &[(&str, Change, &str)] = &[
         WRONG,
     ),
     (
+        "a flipped bit in the manifest",
+        |desk| {
+            let path = desk.node.path("disk.wasm");
+            let mut bytes = fs::read(&path)?;
+            let manifest = bytes.windows(11).position(|window| window == b"to remember");
+            bytes[manifest.context("why it asks")?] ^= 1;
+            Ok(fs::write(path, bytes)?)
+        },
+        WRONG,
+    ),
+    (
         "a flipped bit in the component",
         |desk| {
             let path = desk.node.path("disk.wasm");

@@ -233,3 +233,6 @@ const fn key(
 ) -> Key {
     Key { name, default, bounds, doc }
 }
+
+#[cfg(test)]
+mod tests;
