@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use wasmount_core::audit::plain;
 use wasmount_core::bundle::{Bundle, Receipt};
 use wasmount_core::call::DriverName;
 
@@ -181,7 +182,7 @@ fn show(
     for story in stories {
         if arguments.json {
             for line in &story.lines {
-                output.text(&line.text)?;
+                output.text(&plain(&line.text))?;
             }
         } else if arguments.call.is_some() {
             output.text(&story.tell())?;

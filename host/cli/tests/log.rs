@@ -100,6 +100,21 @@ fn all_of_one_call() -> Result<()> {
     Ok(())
 }
 
+/// Lines of before the driver wrote them so that they can be looked at.
+#[test]
+fn lines_as_they_are_drive_no_terminal() -> Result<()> {
+    let logs = logs()?;
+    let line = |text: &str| {
+        format!(
+            "{{\"v\":1,\"call\":\"aa\",\"time\":1.5,\"kind\":\"reply\",\"status\":\"{text}\"}}\n"
+        )
+    };
+    fs::write(logs.path().join("example.com~disk.jsonl"), line("\u{9b}31m\u{202e}\u{7f}\u{e9}"))?;
+    let (printed, _, code) = log(&logs, &["--call", "aa", "--json"])?;
+    assert_eq!((printed, code), (line("\\u009b31m\\u202e\\u007f\u{e9}"), Some(0)));
+    Ok(())
+}
+
 #[test]
 fn what_is_followed_goes_on_after_a_rotation() -> Result<()> {
     let logs = logs()?;

@@ -16,9 +16,11 @@ use crate::{observe, rehearsal};
 
 mod chain;
 pub mod head;
+mod plain;
 
 pub use chain::{KEPT, digest, node_started, rotated};
 use head::Head;
+pub use plain::plain;
 
 /// A line is bounded by what is in it: a message of 4 KiB and a request, whose texts the decision
 /// bounds, in JSON. What is longer all the same loses its fields.

@@ -180,9 +180,13 @@ struct Document<'a> {
     capabilities: Option<Capabilities>,
 }
 
-/// Whether a character breaks the line, is invisible, or turns the text around it.
-fn deceives(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Whether a character controls a terminal, breaks the line, is invisible, or turns the text around
+/// it.
+pub(crate) fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// A text as one line of at most so many bytes: control characters, line breaks and what deceives
@@ -191,7 +195,7 @@ fn line(text: &str, longest: usize) -> String {
     const CUT: char = '…';
     let mut line = String::with_capacity(text.len().min(longest));
     for c in text.chars() {
-        let c = if c.is_control() || deceives(c) { ' ' } else { c };
+        let c = if deceives(c) { ' ' } else { c };
         if line.len() + c.len_utf8() > longest {
             while line.len() + CUT.len_utf8() > longest {
                 line.pop();

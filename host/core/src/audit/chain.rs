@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde_json::{Map, Value};
 
 use super::head::{Head, HeadFile};
+use super::plain::plain;
 use super::{MAX_LINE, now};
 use crate::bundle::receipt::sha256_hex;
 
@@ -85,7 +86,7 @@ pub(super) fn append(
             line.insert("gap".to_owned(), gap.into());
         }
         let start = text.len();
-        serde_json::to_writer(&mut text, &line)?;
+        text.extend_from_slice(plain(&serde_json::to_string(&line)?).as_bytes());
         prev = digest(&text[start..]);
         text.push(b'\n');
         seq += 1;

@@ -148,6 +148,21 @@ fn the_next_line_tells_what_was_found() {
     assert_eq!(after(&|_, head, _| write(head, "")), (Some(4), None, true));
 }
 
+/// What a component writes is looked at with all kinds of programs.
+#[test]
+fn a_line_deceives_nobody_and_says_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let written = "\u{9b}31m\u{202e}\u{7f}\u{1b}\u{e9}";
+    let mut audit = log(dir.path());
+    audit.line("host-call", json!({ "request": { "call": written } }));
+    audit.line("reply", json!({}));
+    audit.flush_last();
+    let path = dir.path().join("v~d.jsonl");
+    let text = std::fs::read_to_string(&path).expect("a log");
+    assert!(text.contains(r#"{"call":"\u009b31m\u202e\u007f\u001bé"}"#), "{text}");
+    assert_eq!(chained(&[path])[0]["request"]["call"], written);
+}
+
 /// As on a busy node, where whoever has the log locked may not get a processor for long.
 #[test]
 fn a_log_that_is_locked_is_waited_for() {
