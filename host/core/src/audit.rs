@@ -92,25 +92,30 @@ impl Audit {
     /// is no lost volume. While other calls have the log locked, `stopped` is asked between tries,
     /// with the time that it may take to answer.
     pub fn flush(&mut self, mut stopped: impl FnMut(Duration) -> bool) {
+        self.append(false, &mut stopped);
+    }
+
+    /// The same at the end of a call, when nobody waits for it any more: then a file that is full
+    /// is rotated, too.
+    pub fn flush_last(&mut self) {
+        let end = Instant::now() + PATIENCE;
+        self.append(true, &mut |within| {
+            std::thread::sleep(within);
+            Instant::now() > end
+        });
+    }
+
+    fn append(&mut self, rotates: bool, stopped: &mut dyn FnMut(Duration) -> bool) {
         if rehearsal::is_on() {
             return;
         }
         // There is nobody to tell of a failure: standard error is part of the reply. What could not
         // be written is tried again at the end.
         if !self.lines.is_empty()
-            && chain::append(&self.path, &self.head, &self.lines, &mut stopped).is_ok()
+            && chain::append(&self.path, &self.head, &self.lines, rotates, stopped).is_ok()
         {
             self.lines.clear();
         }
-    }
-
-    /// The same at the end of a call, when nobody waits for it any more.
-    pub fn flush_last(&mut self) {
-        let end = Instant::now() + PATIENCE;
-        self.flush(|within| {
-            std::thread::sleep(within);
-            Instant::now() > end
-        });
     }
 }
 

@@ -44,11 +44,13 @@ pub fn rotated(path: &Path, n: u32) -> PathBuf {
 }
 
 /// Appends lines, and then has the head say so: a call that is cut off in between leaves a log
-/// that goes on past its head, and never a head that knows of more than there is.
+/// that goes on past its head, and never a head that knows of more than there is. A file that is full
+/// by then is rotated if `rotates`: that waits for the disk, as kubelet should not have to.
 pub(super) fn append(
     path: &Path,
     head: &Path,
     lines: &[Map<String, Value>],
+    rotates: bool,
     stopped: &mut dyn FnMut(Duration) -> bool,
 ) -> std::io::Result<()> {
     let mut file = open(path)?;
@@ -96,19 +98,11 @@ pub(super) fn append(
         let _ = file.set_len(length);
         return Err(error);
     }
-    let mut head = Head { seq: seq - 1, digest: prev, oldest, began, time: now() };
+    let head = Head { seq: seq - 1, digest: prev, oldest, began, time: now() };
     head_file.write(&head);
-    if length + text.len() as u64 > MAX_FILE {
-        // Whoever is cut off here leaves more than the head says is kept, and not less, even if it is
-        // the node: the one time that the head is made durable.
-        if rotated(path, KEPT).exists()
-            && let Some(first) = first(&rotated(path, KEPT - 1))
-        {
-            head.oldest = first;
-            head_file.write(&head);
-            head_file.sync();
-        }
-        rotate(path)?;
+    if rotates && length + text.len() as u64 > MAX_FILE {
+        // The lines are written, whatever becomes of this: it is tried again with the next ones.
+        let _ = rotate(path, &file, head, &head_file);
     }
     Ok(())
 }
@@ -235,8 +229,18 @@ fn is_at(path: &Path, file: &File) -> std::io::Result<bool> {
 }
 
 /// `x.jsonl` → `x.jsonl.1` → … The lock is on the file that is renamed away; whoever waits for it
-/// then opens the next one.
-fn rotate(path: &Path) -> std::io::Result<()> {
+/// then opens the next one. Its end is made durable: the lines of the next file may be so before it,
+/// and a power cut would look like lines that were taken out.
+fn rotate(path: &Path, file: &File, mut head: Head, head_file: &HeadFile) -> std::io::Result<()> {
+    file.sync_data()?;
+    let gives_up = rotated(path, KEPT).exists() && rotated(path, KEPT - 1).exists();
+    if let (true, Some(oldest)) = (gives_up, first(&rotated(path, KEPT - 1))) {
+        // Whoever is cut off here leaves more than the head says is kept, and not less, even if it
+        // is the node: the one time that the head is made durable.
+        head.oldest = oldest;
+        head_file.write(&head);
+        head_file.sync();
+    }
     for n in (1..KEPT).rev() {
         match std::fs::rename(rotated(path, n), rotated(path, n + 1)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),

@@ -148,6 +148,56 @@ fn the_next_line_tells_what_was_found() {
     assert_eq!(after(&|_, head, _| write(head, "")), (Some(4), None, true));
 }
 
+/// As long as a file of the log gets, less a little: chained lines from number 0 on. Returns how
+/// many.
+fn fill(path: &Path) -> u64 {
+    let (mut long, mut prev, mut seq) = (String::new(), String::new(), 0);
+    while long.len() as u64 <= MAX_FILE - 1000 {
+        let line = json!({ "seq": seq, "prev": prev, "text": "x".repeat(60_000) }).to_string();
+        prev = digest(line.as_bytes());
+        long += &(line + "\n");
+        seq += 1;
+    }
+    std::fs::write(path, &long).expect("written");
+    seq
+}
+
+#[test]
+fn a_rotation_that_fails_doubles_no_line_and_is_tried_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("v~d.jsonl");
+    let filled = fill(&path);
+    std::fs::create_dir_all(rotated(&path, KEPT)).expect("a directory");
+    std::fs::write(rotated(&path, KEPT - 1), "").expect("written");
+    let append = || {
+        let mut audit = log(dir.path());
+        audit.line("host-call", json!({ "text": "x".repeat(2000) }));
+        audit.flush_last();
+        audit.line("reply", json!({}));
+        audit.flush_last();
+    };
+    append();
+    assert_eq!(chained(std::slice::from_ref(&path)).len() as u64, filled + 2);
+    assert_eq!(head(dir.path()).seq, filled + 1);
+    std::fs::remove_dir(rotated(&path, KEPT)).expect("an empty directory");
+    append();
+    assert_eq!(chained(&[rotated(&path, 1), path]).len() as u64, filled + 4);
+}
+
+#[test]
+fn a_file_is_rotated_only_when_nobody_waits() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("v~d.jsonl");
+    fill(&path);
+    let mut audit = log(dir.path());
+    audit.line("call", json!({ "text": "x".repeat(2000) }));
+    audit.flush(|_| false);
+    assert!(!rotated(&path, 1).exists());
+    audit.line("reply", json!({}));
+    audit.flush_last();
+    assert!(rotated(&path, 1).exists() && !path.exists());
+}
+
 /// What a component writes is looked at with all kinds of programs.
 #[test]
 fn a_line_deceives_nobody_and_says_the_same() {
@@ -201,15 +251,8 @@ fn calls_that_run_at_once_lose_no_line_of_a_log_that_is_rotated() {
     // As long as a file of the log gets, and as many as are kept.
     let old = "{\"seq\":7}\n".repeat(3);
     (1..=KEPT).for_each(|n| std::fs::write(rotated(&path, n), &old).expect("written"));
-    let (mut long, mut prev, mut seq) = (String::new(), String::new(), 0);
-    while long.len() as u64 <= MAX_FILE - 1000 {
-        let line = json!({ "seq": seq, "prev": prev, "text": "x".repeat(60_000) }).to_string();
-        prev = digest(line.as_bytes());
-        long += &(line + "\n");
-        seq += 1;
-    }
-    std::fs::write(&path, &long).expect("written");
-    let full = long.len();
+    let seq = fill(&path);
+    let full = std::fs::metadata(&path).expect("a log").len();
     std::thread::scope(|calls| {
         for _ in 0..CALLS {
             calls.spawn(|| {
@@ -226,7 +269,7 @@ fn calls_that_run_at_once_lose_no_line_of_a_log_that_is_rotated() {
         lines.iter().filter(|line| line["seq"].as_u64() >= Some(seq)).count(),
         CALLS * LINES
     );
-    assert!(std::fs::metadata(rotated(&path, 1)).expect("rotated").len() >= full as u64);
+    assert!(std::fs::metadata(rotated(&path, 1)).expect("rotated").len() >= full);
     let head = head(dir.path());
     assert_eq!(head.seq, lines.len() as u64 - 1);
     assert_eq!((head.oldest, head.began), (7, seq));
