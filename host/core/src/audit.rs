@@ -15,10 +15,13 @@ use serde_json::{Map, Value, json};
 use crate::{observe, rehearsal};
 
 mod chain;
+mod digest;
 pub mod head;
 mod plain;
+mod tail;
 
-pub use chain::{KEPT, digest, node_started, rotated};
+pub use chain::{KEPT, node_started, rotated};
+pub use digest::digest;
 use head::Head;
 pub use plain::plain;
 

@@ -10,33 +10,26 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde_json::{Map, Value};
 
+use super::digest::digest;
 use super::head::{Head, HeadFile};
+use super::now;
 use super::plain::plain;
-use super::{MAX_LINE, now};
-use crate::bundle::receipt::sha256_hex;
+use super::tail::{self, Tail};
 
 /// The file is renamed to `.1`, and that to `.2` … `.4`, when it would grow past this.
 pub(super) const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// How many files are kept besides the one that is written to.
 pub const KEPT: u32 = 4;
 
-/// What most lines are shorter than.
-const USUAL_LINE: usize = 2 * 1024;
-
 /// How often is looked whether the lock is free.
 const LOOK: Duration = Duration::from_millis(1);
-
-/// What `prev` says of a line, given without its end.
-pub fn digest(line: &[u8]) -> String {
-    sha256_hex(line)
-}
 
 /// The file that the log's file becomes when it is rotated for the nth time.
 pub fn rotated(path: &Path, n: u32) -> PathBuf {
@@ -67,17 +60,14 @@ pub(super) fn append(
     let head_file = HeadFile::open(head);
     let known = head_file.read();
     let length = file.metadata()?.len();
-    let tail = match length {
-        0 => File::open(rotated(path, 1)).and_then(|older| Tail::of(&older)).unwrap_or_default(),
-        _ => Tail::of(&file)?,
-    };
+    let tail = Tail::of_log(path, &file)?;
     let Next { mut seq, mut prev, gap } = Next::after(&tail, known.as_ref());
     let (oldest, began) = match &known {
         Some(head) => (head.oldest, head.began),
-        None => (oldest(path).unwrap_or(seq), seq),
+        None => (tail::oldest(path, KEPT).unwrap_or(seq), seq),
     };
     let mut text = Vec::new();
-    if length > 0 && tail.is_torn {
+    if tail.is_torn {
         text.push(b'\n');
     }
     for (index, line) in lines.iter().enumerate() {
@@ -100,6 +90,12 @@ pub(super) fn append(
     }
     let head = Head { seq: seq - 1, digest: prev, oldest, began, time: now() };
     head_file.write(&head);
+    if known.is_none() {
+        // Once in a log's life: what a power cut could leave of the two otherwise, a log without a
+        // head or the reverse, looks like something removed.
+        let _ = file.sync_data();
+        head_file.sync();
+    }
     if rotates && length + text.len() as u64 > MAX_FILE {
         // The lines are written, whatever becomes of this: it is tried again with the next ones.
         let _ = rotate(path, &file, head, &head_file);
@@ -124,11 +120,10 @@ struct Next {
 
 impl Next {
     fn after(tail: &Tail, known: Option<&Head>) -> Self {
-        let prev = if tail.bytes.is_empty() { String::new() } else { digest(&tail.bytes) };
-        let seq = tail.seq.map_or(0, |seq| seq + 1);
+        let (prev, seq) = (tail.prev(), tail.seq.map_or(0, |seq| seq + 1));
         match known {
             // A line that was changed since it was written is not vouched for.
-            Some(head) if seq == head.seq + 1 && digest(tail.line()) != head.digest => {
+            Some(head) if seq == head.seq + 1 && tail.line_digest() != head.digest => {
                 Self { seq, prev: head.digest.clone(), gap: None }
             }
             Some(head) if seq <= head.seq => {
@@ -139,73 +134,6 @@ impl Next {
             _ => Self { seq, prev, gap: None },
         }
     }
-}
-
-/// The last whole line of a file, and what follows it.
-#[derive(Default)]
-struct Tail {
-    /// The line's number; none if there is no whole line.
-    seq: Option<u64>,
-    /// The line and what follows it, without the last end of a line.
-    bytes: Vec<u8>,
-    /// How long the line is.
-    line: usize,
-    /// Whether the last line has no end, as a power cut may leave it.
-    is_torn: bool,
-}
-
-impl Tail {
-    fn of(file: &File) -> std::io::Result<Self> {
-        let length = file.metadata()?.len();
-        let mut tail = Self::default();
-        // Nearly every line is short; a long one is looked for only where it is.
-        for reach in [USUAL_LINE, 2 * MAX_LINE] {
-            let mut bytes = vec![0; reach.min(length as usize)];
-            let from = length - bytes.len() as u64;
-            file.read_exact_at(&mut bytes, from)?;
-            let is_torn = bytes.pop_if(|last| *last == b'\n').is_none();
-            let mut end = bytes.len();
-            for line in bytes.rsplit(|byte| *byte == b'\n') {
-                let start = end - line.len();
-                if let Some(seq) = seq(line).filter(|_| start > 0 || from == 0) {
-                    let line = line.len();
-                    return Ok(Self {
-                        seq: Some(seq),
-                        bytes: bytes.split_off(start),
-                        line,
-                        is_torn,
-                    });
-                }
-                end = start.saturating_sub(1);
-            }
-            let line = bytes.len();
-            tail = Self { seq: None, bytes, line, is_torn };
-        }
-        Ok(tail)
-    }
-
-    fn line(&self) -> &[u8] {
-        &self.bytes[..self.line]
-    }
-}
-
-/// The number of a line; none if it is torn.
-fn seq(line: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Map<String, Value>>(line).ok()?.get("seq")?.as_u64()
-}
-
-/// The number of the first line of a file.
-fn first(path: &Path) -> Option<u64> {
-    let file = File::open(path).ok()?;
-    let mut bytes = vec![0; file.metadata().ok()?.len().min(2 * MAX_LINE as u64) as usize];
-    file.read_exact_at(&mut bytes, 0).ok()?;
-    bytes.split(|byte| *byte == b'\n').find_map(seq)
-}
-
-/// The number of the oldest line that there is.
-fn oldest(path: &Path) -> Option<u64> {
-    let rotated = (1..=KEPT).rev().find_map(|n| first(&rotated(path, n)));
-    rotated.or_else(|| first(path))
 }
 
 pub(super) fn open(path: &Path) -> std::io::Result<File> {
@@ -234,7 +162,7 @@ fn is_at(path: &Path, file: &File) -> std::io::Result<bool> {
 fn rotate(path: &Path, file: &File, mut head: Head, head_file: &HeadFile) -> std::io::Result<()> {
     file.sync_data()?;
     let gives_up = rotated(path, KEPT).exists() && rotated(path, KEPT - 1).exists();
-    if let (true, Some(oldest)) = (gives_up, first(&rotated(path, KEPT - 1))) {
+    if let (true, Some(oldest)) = (gives_up, tail::oldest(path, KEPT - 1)) {
         // Whoever is cut off here leaves more than the head says is kept, and not less, even if it
         // is the node: the one time that the head is made durable.
         head.oldest = oldest;

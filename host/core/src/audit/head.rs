@@ -3,7 +3,8 @@
 //! The log alone cannot tell that its end or its beginning is gone, so this is kept apart from it:
 //! `<data-dir>/<vendor>~<driver>/log-head.json`, which is no volume's record, since those are in
 //! `volumes/`. It is written over in place with each append, after the log and under its lock, and
-//! made durable only before a file of the log is given up. Where it cannot be, as in kube-controller-manager, there is none.
+//! made durable only when it is the first, and before a file of the log is given up. Where it cannot
+//! be, as in kube-controller-manager, there is none, and a file that is empty is none yet.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -146,6 +146,38 @@ fn the_next_line_tells_what_was_found() {
         (Some(4), None, true)
     );
     assert_eq!(after(&|_, head, _| write(head, "")), (Some(4), None, true));
+    // More than a line is torn, and zeroes, as some filesystems leave it.
+    assert_eq!(
+        after(&|log, _, text| write(log, &format!("{text}{}\n\n{{", "\0".repeat(1024 * 1024)))),
+        (Some(4), None, true)
+    );
+}
+
+/// A call that is killed in its first line of a file, or of the log.
+#[test]
+fn a_torn_line_belongs_to_what_is_before_it_in_whatever_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("v~d.jsonl");
+    let append = || {
+        let mut audit = log(dir.path());
+        audit.line("reply", json!({}));
+        audit.flush_last();
+    };
+    std::fs::write(&path, "{\"v\":1,").expect("written");
+    append();
+    let text = std::fs::read_to_string(&path).expect("a log");
+    let first: Value = serde_json::from_str(text.lines().nth(1).expect("a line")).expect("JSON");
+    assert_eq!((&first["seq"], &first["prev"]), (&json!(0), &json!(digest(b"{\"v\":1,"))));
+
+    std::fs::write(&path, format!("{first}\n")).expect("written");
+    std::fs::rename(&path, rotated(&path, 3)).expect("renamed");
+    std::fs::write(rotated(&path, 2), "{\"v\"\n").expect("written");
+    std::fs::write(&path, "{\"v\":1,").expect("written");
+    append();
+    let text = std::fs::read_to_string(&path).expect("a log");
+    let next: Value = serde_json::from_str(text.lines().nth(1).expect("a line")).expect("JSON");
+    let before = format!("{first}\n{{\"v\"\n{{\"v\":1,");
+    assert_eq!((&next["seq"], &next["prev"]), (&json!(1), &json!(digest(before.as_bytes()))));
 }
 
 /// As long as a file of the log gets, less a little: chained lines from number 0 on. Returns how

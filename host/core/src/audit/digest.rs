@@ -1,0 +1,11 @@
+//! What `prev` says of a line: its SHA-256, and that of what follows it and is no line. Only the
+//! arithmetic; which bytes belong to which line is for `tail`, and for `wasmount log verify`.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::bundle::receipt::hex;
+
+/// The digest of a line, given without its end.
+pub fn digest(line: &[u8]) -> String {
+    hex(&Sha256::digest(line))
+}
