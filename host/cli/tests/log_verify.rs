@@ -267,15 +267,15 @@ const CUT_OFF: &[(&str, Done, &str)] = &[
     (
         "the node, and lines are lost",
         |log| {
-            log.head().time = 1.0;
+            log.head().boot = Some("an earlier one".to_owned());
             log.lines(3).truncate(1);
         },
         "entries 14 to 15 are missing after $LOG, line 1, and the node was restarted since: a power cut leaves this",
     ),
     (
-        "the node, and lines are lost and one is torn",
+        "the node, and lines are lost and one is torn, and the head is of before boots were noted",
         |log| {
-            log.head().time = 1.0;
+            (log.head().boot, log.head().time) = (None, 1.0);
             log.lines(3).truncate(2);
             log.line(3, 1).truncate(40);
         },
@@ -359,7 +359,7 @@ fn what_a_crash_leaves_is_in_order_and_noted() -> Result<()> {
         assert_eq!(code, Some(0), "{name}: {said}");
     }
     let mut log = Log::new()?;
-    log.head().time = 1.0;
+    log.head().boot = Some("an earlier one".to_owned());
     log.lines(3).truncate(2);
     log.line(3, 1).truncate(40);
     log.write()?;

@@ -20,7 +20,7 @@ pub mod head;
 mod plain;
 mod tail;
 
-pub use chain::{KEPT, node_started, rotated};
+pub use chain::{KEPT, rotated};
 pub use digest::digest;
 use head::Head;
 pub use plain::plain;

@@ -43,12 +43,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// Examines a log. `started` is when the node was, in seconds since 1970.
-pub(super) fn examine(log: &Snapshot, started: f64) -> Findings {
+/// Examines a log.
+pub(super) fn examine(log: &Snapshot) -> Findings {
     let mut findings = Findings::default();
     let broken = beginning(log)
         .or_else(|| middle(log, &mut findings.remarks))
-        .or_else(|| end(log, started, &mut findings.remarks));
+        .or_else(|| end(log, &mut findings.remarks));
     findings.broken = broken;
     findings
 }
@@ -220,7 +220,7 @@ fn between(log: &Snapshot, older: &Path, newer: &Path) -> Option<Vec<String>> {
 }
 
 /// What is wrong after the last line.
-fn end(log: &Snapshot, started: f64, remarks: &mut Vec<String>) -> Option<Broken> {
+fn end(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
     let head = match (&log.head, log.lines.last()) {
         (Ok(head), _) => head,
         // No call was ever made.
@@ -238,14 +238,14 @@ fn end(log: &Snapshot, started: f64, remarks: &mut Vec<String>) -> Option<Broken
             ));
         }
     };
-    let Head { seq, digest, oldest, began, time } = head;
+    let Head { seq, digest, oldest, began, .. } = head;
     let Some(last) = log.lines.last() else {
         return Some(Broken::nowhere(format!(
             "there is no log: the head knows {}",
             numbers(*oldest, *seq)
         )));
     };
-    let restarted = *time < started;
+    let restarted = head.is_of_earlier_boot();
     if *began > 0 {
         remarks.push(format!(
             "the head was begun at entry {began}, when there was a log and no head: what was taken \

@@ -4,7 +4,6 @@
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use wasmount_core::audit::head::Head;
-use wasmount_core::audit::node_started;
 use wasmount_core::bundle::Receipt;
 use wasmount_core::call::DriverName;
 
@@ -35,7 +34,7 @@ pub(super) fn run(arguments: &arguments::LogVerify, output: &mut Output<'_>) -> 
             output.warn(&format!("{} has no head of {driver}", path.display()));
         }
         all.push(Verified {
-            findings: chain::examine(&log, node_started()),
+            findings: chain::examine(&log),
             exported: known.map(|head| chain::compare(&log, head)),
             driver,
             log,
@@ -59,7 +58,7 @@ pub(crate) fn broken(receipt: &Receipt) -> Result<Option<String>> {
     let path = receipt.log_dir.join(super::file_name(&receipt.driver));
     let head = Head::path(&receipt.data_dir, &receipt.driver.tilde());
     let log = Snapshot::take(&path, &head)?;
-    Ok(chain::examine(&log, node_started()).broken.map(|Broken { at, what }| match at {
+    Ok(chain::examine(&log).broken.map(|Broken { at, what }| match at {
         Some(at) => format!("{at}: {what}"),
         None => what,
     }))

@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde_json::{Map, Value};
 
 use super::digest::digest;
-use super::head::{Head, HeadFile};
+use super::head::{Head, HeadFile, boot};
 use super::now;
 use super::plain::plain;
 use super::tail::{self, Tail};
@@ -88,7 +88,7 @@ pub(super) fn append(
         let _ = file.set_len(length);
         return Err(error);
     }
-    let head = Head { seq: seq - 1, digest: prev, oldest, began, time: now() };
+    let head = Head { seq: seq - 1, digest: prev, oldest, began, time: now(), boot: boot() };
     head_file.write(&head);
     if known.is_none() {
         // Once in a log's life: what a power cut could leave of the two otherwise, a log without a
@@ -101,14 +101,6 @@ pub(super) fn append(
         let _ = rotate(path, &file, head, &head_file);
     }
     Ok(())
-}
-
-/// When the node was started, in seconds since 1970, give or take one; 0 if nobody can tell.
-pub fn node_started() -> f64 {
-    // Not by clock_gettime(2): with it come several kilobytes that read the kernel's vDSO.
-    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let up = text.split('.').next().and_then(|seconds| seconds.parse::<u32>().ok());
-    up.map_or(0.0, |up| now() - f64::from(up))
 }
 
 /// What the next line says of those before it.
@@ -127,8 +119,10 @@ impl Next {
                 Self { seq, prev: head.digest.clone(), gap: None }
             }
             Some(head) if seq <= head.seq => {
-                let restarted = head.time < node_started();
-                let gap = Some(if restarted { "restart" } else { "unexplained" });
+                let gap = match head.is_of_earlier_boot() {
+                    true => Some("restart"),
+                    false => Some("unexplained"),
+                };
                 Self { seq: head.seq + 1, prev, gap }
             }
             _ => Self { seq, prev, gap: None },

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde_json::{Map, Value, json};
 
+use super::now;
+
 /// The file's name in the data directory of a driver.
 const NAME: &str = "log-head.json";
 
@@ -33,6 +35,8 @@ pub struct Head {
     pub began: u64,
     /// When it was written, in seconds since 1970.
     pub time: f64,
+    /// In which boot of the node, see random(4). None in a head of before this was noted.
+    pub boot: Option<String>,
 }
 
 impl Head {
@@ -51,14 +55,43 @@ impl Head {
             oldest: number("oldest")?,
             began: number("began")?,
             time: head.get("time").and_then(Value::as_f64)?,
+            boot: head.get("boot").and_then(Value::as_str).map(str::to_owned),
         })
+    }
+
+    /// Whether the node was started again since it was written.
+    pub fn is_of_earlier_boot(&self) -> bool {
+        match (&self.boot, boot()) {
+            (Some(then), Some(now)) => *then != now,
+            // By the clock, which may have been set meanwhile.
+            _ => self.time < node_started(),
+        }
     }
 
     /// As JSON.
     pub fn to_json(&self) -> Value {
-        let Self { seq, digest, oldest, began, time } = self;
-        json!({ "seq": seq, "digest": digest, "oldest": oldest, "began": began, "time": time })
+        let Self { seq, digest, oldest, began, time, boot } = self;
+        let mut head = json!({
+            "seq": seq, "digest": digest, "oldest": oldest, "began": began, "time": time,
+        });
+        if let Some(boot) = boot {
+            head["boot"] = json!(boot);
+        }
+        head
     }
+}
+
+/// The boot that this is, if anybody can tell.
+pub(super) fn boot() -> Option<String> {
+    crate::journal::boot_id().ok()
+}
+
+/// When the node was started, in seconds since 1970, give or take one; 0 if nobody can tell.
+fn node_started() -> f64 {
+    // Not by clock_gettime(2): with it come several kilobytes that read the kernel's vDSO.
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let up = text.split('.').next().and_then(|seconds| seconds.parse::<u32>().ok());
+    up.map_or(0.0, |up| now() - f64::from(up))
 }
 
 /// The file, if there can be one.

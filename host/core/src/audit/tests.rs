@@ -3,6 +3,9 @@ use rustix::fs::FlockOperation;
 use super::chain::{MAX_FILE, open};
 use super::*;
 
+/// One that this is not.
+const EARLIER_BOOT: &str = "4c9a6c2e-0d5b-4f0e-9a1b-1f2e3d4c5b6a";
+
 fn log(dir: &Path) -> Audit {
     Audit::new(dir, &dir.join("data"), "v~d")
 }
@@ -92,10 +95,12 @@ fn the_next_line_tells_what_was_found() {
     };
     let write = |path: &Path, text: &str| std::fs::write(path, text).expect("written");
     let half = |text: &str| text.len() - 50;
-    let earlier = |path: &Path, text: &str| {
-        let mut head: Value = serde_json::from_str(text).expect("JSON");
-        head["time"] = json!(1.0);
-        std::fs::write(path, format!("{:<255}\n", head.to_string())).expect("written");
+    let change = |path: &Path, change: &dyn Fn(&mut Head)| {
+        let mut head = Head::parse(&std::fs::read(path).expect("a head")).expect("it is one");
+        change(&mut head);
+        let text = format!("{:<255}\n", head.to_json().to_string());
+        assert_eq!(text.len(), 256);
+        std::fs::write(path, text).expect("written");
     };
     assert_eq!(after(&|_, _, _| ()), (Some(4), None, true));
     // A call was killed while it wrote, or before it wrote the head.
@@ -123,14 +128,24 @@ fn the_next_line_tells_what_was_found() {
         after(&|log, _, _| std::fs::remove_file(log).expect("removed")),
         (Some(4), gone, false)
     );
-    let gone = Some("restart".to_owned());
-    assert_eq!(
-        after(&|log, head, text| {
+    // Which boot it was is known by the boot's id, and not by a clock that may have been set; of a
+    // head of before that was noted, by the clock.
+    for (boot, time, gap) in [
+        (Some(EARLIER_BOOT), now() + 1e6, "restart"),
+        (None, 1.0, "restart"),
+        (None, now(), "unexplained"),
+    ] {
+        let cut_off = after(&|log, head, text| {
             cut(log, text);
-            earlier(head, &std::fs::read_to_string(head).expect("a head"));
-        }),
-        (Some(4), gone, false)
-    );
+            change(head, &|head| (head.boot, head.time) = (boot.map(str::to_owned), time));
+        });
+        assert_eq!(cut_off, (Some(4), Some(gap.to_owned()), false), "{boot:?} {time}");
+    }
+    let set_back = after(&|log, head, text| {
+        cut(log, text);
+        change(head, &|head| head.time = 1.0);
+    });
+    assert_eq!(set_back, (Some(4), Some("unexplained".to_owned()), false));
     // The last line was changed, and is not vouched for.
     assert_eq!(
         after(&|log, _, text| write(
