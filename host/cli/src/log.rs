@@ -1,7 +1,8 @@
 //! `wasmount log`: what drivers were asked, what was decided and done, from their audit logs.
 //!
-//! It reads and changes nothing. `verify` and `head` are about the log as a whole. A line that is torn, or nobody knows whose, is told of and
-//! skipped: a log is read most eagerly after something went wrong.
+//! It reads and changes nothing. `verify` and `head` are about the log as a whole. A line that is
+//! torn, or nobody knows whose, is told of and skipped: a log is read most eagerly after something
+//! went wrong.
 
 mod chain;
 mod files;
@@ -15,7 +16,7 @@ pub(crate) mod verify;
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use wasmount_core::audit::plain;
@@ -33,6 +34,10 @@ use story::Story;
 /// How often a log that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// No line is longer, in bytes: not even one of which every character is written as six. What is, is
+/// none of the log's.
+const LONGEST_LINE: usize = 1024 * 1024;
+
 /// Shows what is asked for; with `--follow`, until somebody stops it.
 pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
     match &arguments.whole {
@@ -42,29 +47,32 @@ pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
     }
     let mut logs = find(arguments)?;
     let with_driver = logs.len() > 1;
-    let mut told = Vec::new();
+    let told_of =
+        |story: &Story| wanted(arguments, story).then(|| tell(arguments, story, with_driver));
+    let mut told: Vec<(SystemTime, String)> = Vec::new();
     for log in &mut logs {
-        told.append(&mut log.read(output)?);
+        let mut take =
+            |story: Story| told.extend(told_of(&story).map(|text| (story.began(), text)));
+        log.read(&mut take, output)?;
         if !arguments.follow {
-            told.extend(log.open.drain().map(|(_, story)| story));
+            log.open.drain().for_each(|(_, story)| take(story));
             warn(log.files.unfinished(), output);
         }
     }
-    told.retain(|story| wanted(arguments, story));
-    told.sort_by_key(Story::began);
+    told.sort_by_key(|(began, _)| *began);
     if let (Some(id), true) = (&arguments.call, told.is_empty()) {
         bail!("no call whose id begins with {id} is in the log; `wasmount log` shows which are");
     }
-    show(arguments, &told, with_driver, output)?;
+    told.into_iter().try_for_each(|(_, text)| output.text(&text))?;
     if !arguments.follow {
         return Ok(());
     }
     loop {
         std::thread::sleep(LOOK);
         for log in &mut logs {
-            let mut ended = log.read(output)?;
-            ended.retain(|story| wanted(arguments, story));
-            show(arguments, &ended, with_driver, output)?;
+            let mut told = Vec::new();
+            log.read(&mut |story| told.extend(told_of(&story)), output)?;
+            told.into_iter().try_for_each(|text| output.text(&text))?;
         }
     }
 }
@@ -83,22 +91,21 @@ impl Log {
         Self { driver, files, open: HashMap::new() }
     }
 
-    /// Reads on. Returns the calls that have ended.
-    fn read(&mut self, output: &mut Output<'_>) -> Result<Vec<Story>> {
-        let mut ended = Vec::new();
+    /// Reads on, and hands on each call as it ends.
+    fn read(&mut self, take: &mut dyn FnMut(Story), output: &mut Output<'_>) -> Result<()> {
         let (open, driver) = (&mut self.open, &self.driver);
-        let mut take = |line: Line| {
+        let mut take_line = |line: Line| {
             let id = line.call.clone();
             let story = open.entry(id.clone());
             let story =
                 story.or_insert_with(|| Story { driver: driver.clone(), lines: Vec::new() });
             story.lines.push(line);
             if story.has_ended() {
-                ended.extend(open.remove(&id));
+                open.remove(&id).into_iter().for_each(&mut *take);
             }
         };
-        warn(self.files.read(&mut take)?, output);
-        Ok(ended)
+        warn(self.files.read(&mut take_line)?, output);
+        Ok(())
     }
 }
 
@@ -173,24 +180,13 @@ fn wanted(arguments: &arguments::Log, story: &Story) -> bool {
         && arguments.call.as_ref().is_none_or(|id| story.id().starts_with(id.as_str()))
 }
 
-fn show(
-    arguments: &arguments::Log,
-    stories: &[Story],
-    with_driver: bool,
-    output: &mut Output<'_>,
-) -> Result<()> {
-    for story in stories {
-        if arguments.json {
-            for line in &story.lines {
-                output.text(&plain(&line.text))?;
-            }
-        } else if arguments.call.is_some() {
-            output.text(&story.tell())?;
-        } else {
-            output.text(&story.line(with_driver))?;
-        }
+/// What is shown of a call.
+fn tell(arguments: &arguments::Log, story: &Story, with_driver: bool) -> String {
+    match (arguments.json, &arguments.call) {
+        (true, _) => story.lines.iter().map(|line| plain(&line.text) + "\n").collect(),
+        (false, Some(_)) => story.tell(),
+        (false, None) => story.line(with_driver),
     }
-    Ok(())
 }
 
 fn warn(skipped: Vec<Skipped>, output: &mut Output<'_>) {

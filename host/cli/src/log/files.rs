@@ -5,12 +5,13 @@
 //! apart by their inodes, which nobody else gets as long as the file is open here.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::LONGEST_LINE;
 use super::line::Line;
 
 /// The log of one driver.
@@ -29,6 +30,8 @@ struct Open {
     number: u64,
     /// A line without its end, which may yet come.
     unfinished: Vec<u8>,
+    /// Whether the line has become too long to be one, and is not kept.
+    too_long: bool,
 }
 
 /// What was read and is no line of the log's.
@@ -71,7 +74,7 @@ impl Files {
 
     /// What the last line lacks its end of, now that nothing more is waited for.
     pub(super) fn unfinished(&self) -> Vec<Skipped> {
-        let torn = self.open.iter().filter(|open| !open.unfinished.is_empty());
+        let torn = self.open.iter().filter(|open| open.too_long || !open.unfinished.is_empty());
         torn.map(|open| open.skipped(open.number + 1, 1)).collect()
     }
 
@@ -108,18 +111,28 @@ impl Open {
             reader: BufReader::new(file),
             number: 0,
             unfinished: Vec::new(),
+            too_long: false,
         })
     }
 
     fn read(&mut self, take: &mut dyn FnMut(Line)) -> io::Result<Option<Skipped>> {
         let mut skipped: Option<Skipped> = None;
         loop {
-            self.reader.read_until(b'\n', &mut self.unfinished)?;
+            let more = (LONGEST_LINE - self.unfinished.len()) as u64;
+            let read = (&mut self.reader).take(more).read_until(b'\n', &mut self.unfinished)?;
             if self.unfinished.last() != Some(&b'\n') {
-                return Ok(skipped);
+                if self.unfinished.len() == LONGEST_LINE {
+                    self.too_long = true;
+                    self.unfinished.clear();
+                }
+                match read {
+                    0 => return Ok(skipped),
+                    _ => continue,
+                }
             }
             self.number += 1;
-            match Line::parse(&self.unfinished) {
+            let is_line = !std::mem::take(&mut self.too_long);
+            match is_line.then(|| Line::parse(&self.unfinished)).flatten() {
                 Some(line) => take(line),
                 None => match &mut skipped {
                     Some(skipped) => skipped.count += 1,
@@ -202,5 +215,13 @@ mod tests {
         file.write_all(end.as_bytes()).expect("written");
         assert_eq!(read(&mut files), ("c".to_owned(), vec![]));
         assert_eq!(files.unfinished(), []);
+        // Nothing is that long, and it is not kept until it ends.
+        file.write_all(&vec![b'x'; 3 * LONGEST_LINE / 2]).expect("written");
+        assert_eq!(read(&mut files), (String::new(), vec![]));
+        assert!(files.open[0].unfinished.len() < LONGEST_LINE);
+        assert_eq!(files.unfinished(), [Skipped { path: path.clone(), first: 6, count: 1 }]);
+        file.write_all(format!("\n{}", line("d")).as_bytes()).expect("written");
+        let skipped = Skipped { path, first: 6, count: 1 };
+        assert_eq!(read(&mut files), ("d".to_owned(), vec![skipped]));
     }
 }
