@@ -136,6 +136,16 @@ const TAMPERED: &[(&str, Done, &str)] = &[
         "$LOG.2, line 2\nit was changed: it is entry 9, and 8 is due",
     ),
     (
+        "the number of the first line",
+        |log| *log.line(0, 0) = log.line(0, 0).replace("\"seq\":4", "\"seq\":9"),
+        "$LOG.3, line 1\nit was changed: it is entry 9, and was 4",
+    ),
+    (
+        "the same, to a lower one",
+        |log| *log.line(0, 0) = log.line(0, 0).replace("\"seq\":4", "\"seq\":3"),
+        "$LOG.3, line 1\nit was changed: it is entry 3, and was 4",
+    ),
+    (
         "a line is removed",
         |log| drop(log.lines(1).remove(1)),
         "$LOG.2, line 2\nentry 8 is missing before it: removed",
@@ -159,6 +169,11 @@ const TAMPERED: &[(&str, Done, &str)] = &[
         "$LOG.2, line 2\nout of order: it is entry 13, and 8 is in $LOG.2, line 3",
     ),
     (
+        "two files are swapped",
+        |log| log.files.swap(1, 2),
+        "$LOG.2, line 1\nout of order: it is entry 10, and 7 is in $LOG.1, line 1",
+    ),
+    (
         "a line is there twice",
         |log| {
             let line = log.line(1, 1).clone();
@@ -179,6 +194,16 @@ const TAMPERED: &[(&str, Done, &str)] = &[
     (
         "a line is added",
         |log| log.lines(1).insert(1, "mine".to_owned()),
+        "$LOG.2, line 2\nit is no line of the log's, and was put there later",
+    ),
+    (
+        "four million empty lines are added",
+        |log| log.lines(1).insert(1, "\n".repeat(4 * 1024 * 1024)),
+        "$LOG.2, line 2\nit is no line of the log's, and was put there later",
+    ),
+    (
+        "a line without end is added",
+        |log| log.lines(1).insert(1, "x".repeat(4 * 1024 * 1024)),
         "$LOG.2, line 2\nit is no line of the log's, and was put there later",
     ),
     (
@@ -261,6 +286,27 @@ const CUT_OFF: &[(&str, Done, &str)] = &[
             let torn = log.lines(3).pop().expect("a line")[..40].to_owned();
             log.head = Some(log.at(14));
             log.lines(3).push(torn);
+        },
+        "$LOG, line 3, is torn: a call or the node was cut off while it was written",
+    ),
+    (
+        "a call within the first line of a file, and the one before it was given up since",
+        |log| log.lines(0).insert(0, "{\"v\":1".to_owned()),
+        "$LOG.3, line 1, is torn: a call or the node was cut off while it was written",
+    ),
+    (
+        "a call within the first line of a file",
+        |log| {
+            log.files[3] = Some(vec!["{\"v\":1".to_owned()]);
+            log.head = Some(log.at(12));
+        },
+        "$LOG, line 1, is torn: a call or the node was cut off while it was written",
+    ),
+    (
+        "the node, with zeroes in the place of what was written last",
+        |log| {
+            log.lines(3)[2] = "\0".repeat(512 * 1024);
+            log.head = Some(log.at(14));
         },
         "$LOG, line 3, is torn: a call or the node was cut off while it was written",
     ),
@@ -367,6 +413,36 @@ fn what_a_crash_leaves_is_in_order_and_noted() -> Result<()> {
     let (said, _) = log.verify(&[])?;
     let noted = "  note     $LOG, line 2, is torn: a call or the node was cut off while it was written, and the log goes on after it\n  note     entries 14 to 15 are missing before $LOG, line 3: the driver found the log so after the node was restarted, as a power cut leaves it\n";
     assert!(said.ends_with(noted), "{said}");
+    Ok(())
+}
+
+/// A log's very first call.
+#[test]
+fn a_first_call_that_is_cut_off_leaves_nothing_out_of_order() -> Result<()> {
+    const TORN: &str = "$LOG, line 1, is torn: a call or the node was cut off while it was written";
+    let log = Log::new()?;
+    let path = log.directory.path().join(format!("{TILDE}.jsonl"));
+    let head = Head::path(&log.directory.path().join("data"), TILDE);
+    fs::write(&path, "{\"v\":1")?;
+    fs::remove_file(&head)?;
+    for _ in 0..2 {
+        let (said, code) = log.verify(&[])?;
+        assert_eq!((told(&said, "note").as_str(), code), (TORN, Some(0)), "{said}");
+        log.go_on();
+    }
+    // Between the first lines and the head.
+    fs::remove_file(&path)?;
+    fs::remove_file(&head)?;
+    log.go_on();
+    fs::write(&head, "")?;
+    let (said, code) = log.verify(&[])?;
+    let none =
+        "there is no head yet: the first call was cut off before it wrote one, or is under way";
+    assert_eq!((told(&said, "note").as_str(), code), (none, Some(0)), "{said}");
+    // Where another call has written, the head was taken away.
+    log.go_on();
+    fs::write(&head, "")?;
+    assert_eq!(log.verify(&[])?.1, Some(1));
     Ok(())
 }
 

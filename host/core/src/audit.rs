@@ -21,7 +21,7 @@ mod plain;
 mod tail;
 
 pub use chain::{KEPT, rotated};
-pub use digest::digest;
+pub use digest::{Running, digest};
 use head::Head;
 pub use plain::plain;
 

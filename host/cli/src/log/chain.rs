@@ -46,7 +46,7 @@ impl fmt::Display for Place {
 /// Examines a log.
 pub(super) fn examine(log: &Snapshot) -> Findings {
     let mut findings = Findings::default();
-    let broken = beginning(log)
+    let broken = beginning(log, &mut findings.remarks)
         .or_else(|| middle(log, &mut findings.remarks))
         .or_else(|| end(log, &mut findings.remarks));
     findings.broken = broken;
@@ -99,13 +99,29 @@ pub(super) fn compare(log: &Snapshot, exported: &Head) -> Result<String, Broken>
     ))
 }
 
-/// What is wrong before the first line.
-fn beginning(log: &Snapshot) -> Option<Broken> {
-    let first = log.lines.first()?;
-    if let Some(torn) = log.torn.first() {
-        return Some(Broken::at(torn, "it is torn, or no line of the log's".to_owned()));
-    }
+/// What is wrong before the first line, and with its number, which no line before it gives.
+fn beginning(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
+    let Some(first) = log.lines.first() else {
+        remarks.extend(log.torn.as_ref().map(|torn| cut_off(&torn.at)));
+        return None;
+    };
     let oldest = log.head.as_ref().map_or(0, |head| head.oldest);
+    if let Some(torn) = &log.torn {
+        // What is before the first line of all is told by it. What a line that rotation has given up
+        // was followed by is told by none that is left.
+        let known = match first.seq {
+            0 => torn.is_all_before(first),
+            seq => log.head.is_ok() && seq <= oldest,
+        };
+        if !known {
+            return Some(Broken::at(&torn.at, "it is torn, or no line of the log's".to_owned()));
+        }
+        remarks.push(cut_off(&torn.at));
+    }
+    if let Some(number) = renumbered(log, first) {
+        let what = format!("it was changed: it is entry {}, and was {number}", first.seq);
+        return Some(Broken::at(&first.at, what));
+    }
     if first.seq > oldest && log.head.is_ok() {
         let missing = missing(oldest, first.seq - 1);
         return Some(Broken::at(
@@ -115,22 +131,42 @@ fn beginning(log: &Snapshot) -> Option<Broken> {
             ),
         ));
     }
-    (first.seq == 0 && !first.prev.is_empty())
+    (first.seq == 0 && !first.prev.is_empty() && log.torn.is_none())
         .then(|| Broken::at(&first.at, changed(log, 0, "it is the first and has one before it")))
+}
+
+/// The number that the first line had, if another has taken its place and nothing else was changed.
+fn renumbered(log: &Snapshot, first: &Link) -> Option<u64> {
+    let (number, digest) = match (log.lines.get(1), &log.head) {
+        (Some(next), _) if first.torn.is_none() => (next.seq.checked_sub(1)?, &next.prev),
+        (None, Ok(head)) => (head.seq, &head.digest),
+        _ => return None,
+    };
+    let text = std::str::from_utf8(&log.first).ok()?;
+    let (is, was) = (format!("\"seq\":{}", first.seq), format!("\"seq\":{number}"));
+    let mut as_it_was = text.match_indices(&is).map(|(at, _)| {
+        let (before, after) = text.split_at(at);
+        [before, &was, &after[is.len()..]].concat()
+    });
+    (number != first.seq
+        && as_it_was.any(|text| wasmount_core::audit::digest(text.as_bytes()) == *digest))
+    .then_some(number)
+}
+
+/// What a call leaves that is cut off while it writes.
+fn cut_off(at: &Place) -> String {
+    format!("{at}, is torn: a call or the node was cut off while it was written")
 }
 
 /// The first two neighbours that do not fit.
 fn middle(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
     log.lines.windows(2).enumerate().find_map(|(index, pair)| {
         let [before, line] = pair else { return None };
-        if line.prev != before.digest_to_next {
+        if line.prev != before.digest_to_next() {
             return Some(misfit(log, index, before, line));
         }
-        if let Some(torn) = before.torn.first() {
-            remarks.push(format!(
-                "{torn}, is torn: a call or the node was cut off while it was written, and the log \
-                 goes on after it"
-            ));
+        if let Some(torn) = &before.torn {
+            remarks.push(format!("{}, and the log goes on after it", cut_off(&torn.at)));
         }
         let next = before.seq + 1;
         match &line.gap {
@@ -164,9 +200,9 @@ fn middle(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
 /// Which of two neighbours is to blame, if the second does not have the digest of the first.
 fn misfit(log: &Snapshot, index: usize, before: &Link, line: &Link) -> Broken {
     let next = before.seq + 1;
-    if let Some(torn) = before.torn.first() {
+    if let Some(torn) = &before.torn {
         return Broken::at(
-            torn,
+            &torn.at,
             match line.seq > next {
                 true => format!("it is torn, and was whole when entry {} was written", line.seq),
                 false => "it is no line of the log's, and was put there later".to_owned(),
@@ -214,8 +250,8 @@ fn misfit(log: &Snapshot, index: usize, before: &Link, line: &Link) -> Broken {
 /// The files that should be between two files of the log; none if they are the same.
 fn between(log: &Snapshot, older: &Path, newer: &Path) -> Option<Vec<String>> {
     let oldest_first = (1..=KEPT).rev().map(|n| rotated(&log.path, n)).chain([log.path.clone()]);
-    let after = oldest_first.skip_while(|path| path != older).skip(1);
-    let between = after.take_while(|path| path != newer).map(|path| path.display().to_string());
+    let after = oldest_first.skip_while(|path| *path != *older).skip(1);
+    let between = after.take_while(|path| *path != *newer).map(|path| path.display().to_string());
     (older != newer).then(|| between.collect())
 }
 
@@ -223,9 +259,17 @@ fn between(log: &Snapshot, older: &Path, newer: &Path) -> Option<Vec<String>> {
 fn end(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
     let head = match (&log.head, log.lines.last()) {
         (Ok(head), _) => head,
-        // No call was ever made.
-        (Err(NoHead::Absent), None) => return None,
-        (Err(NoHead::Absent), Some(_)) => {
+        // No call was ever made, or none has written a line.
+        (Err(NoHead::Absent | NoHead::Empty), None) => return None,
+        (Err(NoHead::Empty), Some(_)) if log.of_one_call && log.lines[0].seq == 0 => {
+            remarks.push(
+                "there is no head yet: the first call was cut off before it wrote one, or is under \
+                 way"
+                .to_owned(),
+            );
+            return None;
+        }
+        (Err(NoHead::Absent | NoHead::Empty), Some(_)) => {
             return Some(Broken::nowhere(
                 "there is no head in the data directory, so nothing tells whether the log's \
                  beginning and end are there; the driver's next call makes one",
@@ -245,7 +289,6 @@ fn end(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
             numbers(*oldest, *seq)
         )));
     };
-    let restarted = head.is_of_earlier_boot();
     if *began > 0 {
         remarks.push(format!(
             "the head was begun at entry {began}, when there was a log and no head: what was taken \
@@ -254,8 +297,8 @@ fn end(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
     }
     if *seq > last.seq {
         let missing = missing(last.seq + 1, *seq);
-        let torn = if last.torn.is_empty() { "" } else { " the rest is torn," };
-        if restarted {
+        let torn = if last.torn.is_none() { "" } else { " the rest is torn," };
+        if head.is_of_earlier_boot() {
             remarks.push(format!(
                 "{missing} after {},{torn} and the node was restarted since: a power cut leaves this",
                 last.at
@@ -290,10 +333,7 @@ fn end(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
         )),
         Some(_) => {}
     }
-    if let Some(torn) = last.torn.first() {
-        remarks
-            .push(format!("{torn}, is torn: a call or the node was cut off while it was written"));
-    }
+    remarks.extend(last.torn.as_ref().map(|torn| cut_off(&torn.at)));
     None
 }
 
@@ -301,7 +341,7 @@ fn end(log: &Snapshot, remarks: &mut Vec<String>) -> Option<Broken> {
 fn vouched(log: &Snapshot, index: usize) -> Option<bool> {
     let line = log.lines.get(index)?;
     match (log.lines.get(index + 1), &log.head) {
-        (Some(next), _) => Some(next.prev == line.digest_to_next),
+        (Some(next), _) => Some(next.prev == line.digest_to_next()),
         (None, Ok(head)) if head.seq == line.seq => Some(head.digest == line.digest),
         _ => None,
     }
@@ -327,3 +367,6 @@ fn numbers(from: u64, to: u64) -> String {
         false => format!("entries {from} to {to}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

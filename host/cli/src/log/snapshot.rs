@@ -5,13 +5,16 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::FlockOperation;
 use rustix::io::retry_on_intr;
 use serde::Deserialize;
 use wasmount_core::audit::head::Head;
-use wasmount_core::audit::{KEPT, digest, rotated};
+use wasmount_core::audit::{KEPT, Running, rotated};
+
+use super::LONGEST_LINE;
 
 /// The log and the head.
 #[derive(Debug)]
@@ -20,8 +23,12 @@ pub(super) struct Snapshot {
     pub(super) path: PathBuf,
     /// The whole lines, oldest first.
     pub(super) lines: Vec<Link>,
+    /// The first of them as it is, without its end.
+    pub(super) first: Vec<u8>,
     /// What comes before the first of them.
-    pub(super) torn: Vec<Place>,
+    pub(super) torn: Option<Torn>,
+    /// Whether all of them are of one call.
+    pub(super) of_one_call: bool,
     /// The head; what stands in its place if there is none.
     pub(super) head: Result<Head, NoHead>,
 }
@@ -31,12 +38,14 @@ pub(super) struct Snapshot {
 pub(super) enum NoHead {
     /// No file.
     Absent,
+    /// A file that nothing was written to yet.
+    Empty,
     /// A file that is none.
     Damaged,
 }
 
 /// A line as the chain has it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) at: Place,
     pub(super) seq: u64,
@@ -45,17 +54,40 @@ pub(super) struct Link {
     pub(super) gap: Option<String>,
     /// Its own digest.
     pub(super) digest: String,
-    /// The same with what follows it and is no whole line.
-    pub(super) digest_to_next: String,
-    /// Where that is.
-    pub(super) torn: Vec<Place>,
+    /// What follows it.
+    pub(super) torn: Option<Torn>,
 }
 
-/// A line of a file, counted from 1.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is no whole line, up to the next.
+#[derive(Clone, Debug)]
+pub(super) struct Torn {
+    /// Where it begins.
+    pub(super) at: Place,
+    /// The digest of the whole line before it, if there is one, and of all of it.
+    digest: String,
+}
+
+/// A line of a file, counted from 1. Places of one log are in the order in which it was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    pub(super) file: PathBuf,
+    /// Which of the log's files it is, from the oldest on.
+    nth: usize,
     pub(super) number: u64,
+    pub(super) file: Rc<Path>,
+}
+
+impl Link {
+    /// What the next line has to say of it.
+    pub(super) fn digest_to_next(&self) -> &str {
+        self.torn.as_ref().map_or(&self.digest, |torn| &torn.digest)
+    }
+}
+
+impl Torn {
+    /// Whether a line says that this is before it, and nothing else.
+    pub(super) fn is_all_before(&self, line: &Link) -> bool {
+        self.digest == line.prev
+    }
 }
 
 /// What of a line is read here.
@@ -64,6 +96,33 @@ struct Fields {
     seq: u64,
     prev: String,
     gap: Option<String>,
+    call: Option<String>,
+}
+
+/// What was read since the last whole line, that line included.
+#[derive(Default)]
+struct Since {
+    digest: Running,
+    is_anything: bool,
+    torn: Option<Place>,
+}
+
+impl Since {
+    fn line(bytes: &[u8]) -> Self {
+        let mut digest = Running::default();
+        digest.add(bytes);
+        Self { digest, is_anything: true, torn: None }
+    }
+
+    /// Adds what is no whole line, or more of it.
+    fn add(&mut self, at: &Place, bytes: &[u8], goes_on: bool) {
+        if self.is_anything && !goes_on {
+            self.digest.add(b"\n");
+        }
+        self.digest.add(bytes);
+        self.is_anything = true;
+        self.torn.get_or_insert_with(|| at.clone());
+    }
 }
 
 impl Snapshot {
@@ -85,53 +144,66 @@ impl Snapshot {
                 None if path.exists() => continue,
                 None => {}
             }
-            let mut snapshot = Self { path: path.to_owned(), lines: vec![], torn: vec![], head };
-            let mut since = Vec::new();
-            for (path, length, file) in files {
+            let path = path.to_owned();
+            let (lines, first, torn) = (Vec::new(), Vec::new(), None);
+            let mut snapshot = Self { path, lines, first, torn, of_one_call: true, head };
+            let (mut since, mut call) = (Since::default(), None);
+            for (nth, (path, length, file)) in files.into_iter().enumerate() {
+                let first = Place { nth, number: 0, file: path.as_path().into() };
                 snapshot
-                    .read(&path, file, length, &mut since)
+                    .read(first, file.take(length), &mut since, &mut call)
                     .with_context(|| format!("reading {}", path.display()))?;
             }
+            snapshot.settle(since);
             return Ok(snapshot);
         }
     }
 
-    /// Reads a file. `since` has the last whole line, and what was read since.
+    /// Reads a file, counting from a place on. `since` has the last whole line and what was read
+    /// since, `call` whose the first line is.
     fn read(
         &mut self,
-        path: &Path,
-        file: File,
-        length: u64,
-        since: &mut Vec<u8>,
+        mut at: Place,
+        file: impl io::Read,
+        since: &mut Since,
+        call: &mut Option<String>,
     ) -> io::Result<()> {
-        let mut reader = BufReader::new(file.take(length));
-        let (mut bytes, mut number) = (Vec::new(), 0);
+        let mut reader = BufReader::new(file);
+        let (mut bytes, mut goes_on) = (Vec::new(), false);
         loop {
             bytes.clear();
-            if reader.read_until(b'\n', &mut bytes)? == 0 {
+            let length = (&mut reader).take(LONGEST_LINE as u64).read_until(b'\n', &mut bytes)?;
+            if length == 0 {
                 return Ok(());
             }
-            number += 1;
-            bytes.pop_if(|last| *last == b'\n');
-            let at = Place { file: path.to_owned(), number };
-            match serde_json::from_slice::<Fields>(&bytes) {
-                Ok(Fields { seq, prev, gap }) => {
-                    since.clone_from(&bytes);
-                    let digest = digest(&bytes);
-                    let digest_to_next = digest.clone();
-                    let torn = Vec::new();
-                    self.lines.push(Link { at, seq, prev, gap, digest, digest_to_next, torn });
-                }
-                Err(_) => match self.lines.last_mut() {
-                    Some(line) => {
-                        since.push(b'\n');
-                        since.extend_from_slice(&bytes);
-                        line.digest_to_next = digest(since);
-                        line.torn.push(at);
+            let ends = bytes.pop_if(|last| *last == b'\n').is_some();
+            at.number += u64::from(!goes_on);
+            let is_whole = !goes_on && (ends || length < LONGEST_LINE);
+            match is_whole.then(|| serde_json::from_slice::<Fields>(&bytes)) {
+                Some(Ok(Fields { seq, prev, gap, call: of })) => {
+                    let before = std::mem::replace(since, Since::line(&bytes));
+                    self.settle(before);
+                    if self.lines.is_empty() {
+                        self.first.clone_from(&bytes);
+                        call.clone_from(&of);
                     }
-                    None => self.torn.push(at),
-                },
+                    self.of_one_call &= of == *call;
+                    let digest = since.digest.clone().digest();
+                    self.lines.push(Link { at: at.clone(), seq, prev, gap, digest, torn: None });
+                }
+                _ => since.add(&at, &bytes, goes_on),
             }
+            goes_on = !ends;
+        }
+    }
+
+    /// What follows the last whole line is known: there is another, or no more.
+    fn settle(&mut self, since: Since) {
+        let Some(at) = since.torn else { return };
+        let torn = Some(Torn { at, digest: since.digest.digest() });
+        match self.lines.last_mut() {
+            Some(line) => line.torn = torn,
+            None => self.torn = torn,
         }
     }
 }
@@ -179,7 +251,10 @@ pub(super) fn read_head(path: &Path) -> Result<Result<Head, NoHead>> {
         }
         read => {
             let bytes = read.with_context(|| format!("reading {}", path.display()))?;
-            Ok(Head::parse(&bytes).ok_or(NoHead::Damaged))
+            Ok(match bytes.is_empty() {
+                true => Err(NoHead::Empty),
+                false => Head::parse(&bytes).ok_or(NoHead::Damaged),
+            })
         }
     }
 }

@@ -9,3 +9,19 @@ use crate::bundle::receipt::hex;
 pub fn digest(line: &[u8]) -> String {
     hex(&Sha256::digest(line))
 }
+
+/// The same of what is read piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct Running(Sha256);
+
+impl Running {
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was added.
+    pub fn digest(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
