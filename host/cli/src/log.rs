@@ -5,6 +5,7 @@
 //! went wrong.
 
 mod chain;
+mod exported;
 mod files;
 mod head;
 mod line;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::audit::plain;
+use wasmount_core::audit::{KEPT, plain};
 use wasmount_core::bundle::{Bundle, Receipt};
 use wasmount_core::call::DriverName;
 
@@ -133,16 +134,19 @@ pub(crate) fn file_name(driver: &DriverName) -> String {
     format!("{}.jsonl", driver.tilde())
 }
 
-/// The drivers whose logs are in a directory.
+/// The drivers whose logs are in a directory, if only as files that rotation has renamed.
 fn logged(directory: &std::path::Path) -> Result<Vec<DriverName>> {
     let reading = || format!("reading {}", directory.display());
     let mut drivers = Vec::new();
     for entry in fs::read_dir(directory).with_context(reading)? {
         let name = entry.with_context(reading)?.file_name();
-        let driver = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
-        drivers.extend(driver.and_then(|driver| driver.parse::<DriverName>().ok()));
+        let (driver, nth) =
+            name.to_str().and_then(|name| name.split_once(".jsonl")).unwrap_or_default();
+        let is_log = nth.is_empty() || (1..=KEPT).any(|n| nth == format!(".{n}"));
+        drivers.extend(driver.parse::<DriverName>().ok().filter(|_| is_log));
     }
     drivers.sort();
+    drivers.dedup();
     Ok(drivers)
 }
 

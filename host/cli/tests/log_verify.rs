@@ -88,10 +88,24 @@ impl Log {
         audit.flush_last();
     }
 
-    /// What is said on standard output after the first line, `$LOG` for the newest file.
+    /// Exports the head as it was at an entry, as that of a driver. Returns the document's path.
+    fn export(&mut self, seq: u64, driver: &str) -> Result<String> {
+        let mut entry = self.at(seq).to_json();
+        entry["driver"] = json!(driver);
+        let file = self.directory.path().join("head.json");
+        fs::write(&file, json!({ "v": 1, "heads": [entry] }).to_string())?;
+        Ok(file.display().to_string())
+    }
+
+    /// What is said, `$LOG` for the newest file.
     fn verify(&self, arguments: &[&str]) -> Result<(String, Option<i32>)> {
+        self.verify_all(&[&["example.com/disk"], arguments].concat())
+    }
+
+    /// The same of whatever logs there are.
+    fn verify_all(&self, arguments: &[&str]) -> Result<(String, Option<i32>)> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmount"));
-        command.args(["log", "verify", "example.com/disk"]).args(arguments);
+        command.args(["log", "verify"]).args(arguments);
         command.arg("--log-dir").arg(self.directory.path());
         command.arg("--data-dir").arg(self.directory.path().join("data"));
         let output = command.output()?;
@@ -464,7 +478,7 @@ const SINCE: &[(&str, Done, &str)] = &[
             log.lines(3).remove(0);
             log.head().oldest = 14;
         },
-        "entry 13 was rotated away since, and nothing is left that the exported head vouches for: export one more often",
+        "entry 13 is there no more, rotated away or removed, and nothing is left that the exported head vouches for: export one more often",
     ),
     (
         "the log and its head are cut",
@@ -498,19 +512,57 @@ const SINCE: &[(&str, Done, &str)] = &[
 fn an_exported_head_shows_what_root_has_rewritten() -> Result<()> {
     for (name, done, shown) in SINCE {
         let mut log = Log::new()?;
-        let exported = log.at(13);
-        let mut entry = exported.to_json();
-        entry["driver"] = json!("example.com/disk");
-        let file = log.directory.path().join("head.json");
-        fs::write(&file, json!({ "v": 1, "heads": [entry] }).to_string())?;
+        let file = log.export(13, "example.com/disk")?;
         done(&mut log);
         log.write()?;
-        let (said, code) = log.verify(&["--head", &file.display().to_string()])?;
-        let is_there = shown.starts_with("entry 13 ");
+        let (said, code) = log.verify(&["--head", &file])?;
+        let is_there = shown.starts_with("entry 13 is there as");
         assert_eq!(told(&said, "exported"), *shown, "{name}: {said}");
         assert_eq!(code, Some(if is_there { 0 } else { 1 }), "{name}: {said}");
         assert_eq!(told(&said, "broken"), "", "the log and its head fit: {name}");
     }
+    Ok(())
+}
+
+#[test]
+fn an_exported_head_vouches_for_no_more_than_it_shows() -> Result<()> {
+    let mut log = Log::new()?;
+    let file = log.export(13, "example.com/disk")?;
+    log.lines(1).remove(1);
+    log.write()?;
+    let (said, _) = log.verify(&["--head", &file, "--json"])?;
+    assert!(said.contains("entry 13 is there as it was, and not all that the log had before it"));
+    assert!(!said.contains("\"ok\": true"), "{said}");
+    // What is broken after it is another matter.
+    let mut log = Log::new()?;
+    let file = log.export(5, "example.com/disk")?;
+    log.lines(1).remove(1);
+    log.write()?;
+    let (said, code) = log.verify(&["--head", &file])?;
+    let shown = "entry 5 is there as it was, and so is what the log has before it";
+    assert_eq!((told(&said, "exported").as_str(), code), (shown, Some(1)));
+    // A driver that went away with its log, and one that came since.
+    let mut log = Log::new()?;
+    let file = log.export(13, "example.com/gone")?;
+    log.write()?;
+    let (said, code) = log.verify_all(&["--head", &file])?;
+    let nothing = "it has no head of this log, which vouches for nothing: export one";
+    assert!(said.starts_with("example.com/disk: not vouched for\n"), "{said}");
+    assert_eq!((told(&said, "exported").as_str(), code), (nothing, Some(1)));
+    assert!(
+        said.ends_with(
+            "example.com/gone: not verified\n  exported the driver is not there, and had a log when \
+             the head was exported; name where log and records were with --log-dir and --data-dir\n\
+             wasmount: 2 logs are not vouched for by the exported head\n"
+        ),
+        "{said}"
+    );
+    // Of a log all of whose files are gone, the head is left.
+    let mut log = Log::new()?;
+    log.files.fill(None);
+    log.write()?;
+    let (said, code) = log.verify_all(&[])?;
+    assert_eq!((said.starts_with("example.com/disk: not in order\n"), code), (true, Some(1)));
     Ok(())
 }
 
@@ -528,11 +580,9 @@ fn what_is_no_exported_head_is_refused() -> Result<()> {
     }
     fs::write(&file, "{\"v\":1,\"heads\":[]}")?;
     let (said, code) = log.verify(&["--head", &path])?;
-    assert!(
-        said.ends_with(&format!("warning: {path} has no head of example.com/disk\n")),
-        "{said}"
-    );
-    assert_eq!(code, Some(0));
+    assert!(said.starts_with("example.com/disk: not vouched for\n"), "{said}");
+    assert!(said.ends_with("wasmount: 1 log is not vouched for by the exported head\n"), "{said}");
+    assert_eq!(code, Some(1));
     Ok(())
 }
 

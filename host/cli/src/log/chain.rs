@@ -28,11 +28,11 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    fn at(at: &Place, what: String) -> Self {
+    pub(super) fn at(at: &Place, what: String) -> Self {
         Self { at: Some(at.clone()), what }
     }
 
-    fn nowhere(what: impl Into<String>) -> Self {
+    pub(super) fn nowhere(what: impl Into<String>) -> Self {
         Self { at: None, what: what.into() }
     }
 }
@@ -51,52 +51,6 @@ pub(super) fn examine(log: &Snapshot) -> Findings {
         .or_else(|| end(log, &mut findings.remarks));
     findings.broken = broken;
     findings
-}
-
-/// What an exported head shows: whether the line that it knows is still there. An error if not.
-pub(super) fn compare(log: &Snapshot, exported: &Head) -> Result<String, Broken> {
-    let Head { seq, digest, .. } = exported;
-    let (Some(first), Some(last)) = (log.lines.first(), log.lines.last()) else {
-        return Err(Broken::nowhere(format!(
-            "the log is gone: it had entry {seq} when the head was exported"
-        )));
-    };
-    if let Some(line) = log.lines.iter().find(|line| line.seq == *seq) {
-        return match line.digest == *digest {
-            true => {
-                Ok(format!("entry {seq} is there as it was, and so is what the log has before it"))
-            }
-            false => Err(Broken::at(
-                &line.at,
-                format!(
-                    "the log was rewritten: entry {seq} was another when the head was exported"
-                ),
-            )),
-        };
-    }
-    if *seq > last.seq {
-        return Err(Broken::at(
-            &last.at,
-            format!(
-                "the log was cut or rewritten: it ends here with entry {}, and had entry {seq} when \
-                 the head was exported",
-                last.seq
-            ),
-        ));
-    }
-    if *seq > first.seq {
-        let at = log.lines.iter().find(|line| line.seq > *seq).unwrap_or(last);
-        return Err(Broken::at(
-            &at.at,
-            format!(
-                "entry {seq}, which was there when the head was exported, is missing before it"
-            ),
-        ));
-    }
-    Ok(format!(
-        "entry {seq} was rotated away since, and nothing is left that the exported head vouches for: \
-         export one more often"
-    ))
 }
 
 /// What is wrong before the first line, and with its number, which no line before it gives.

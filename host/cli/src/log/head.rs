@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wasmount_core::audit::head::Head;
 use wasmount_core::call::DriverName;
 
-use super::snapshot::read_head;
+use super::snapshot::take_head;
 use crate::arguments;
 use crate::component::read_at_most;
 use crate::layout::PluginDir;
@@ -30,7 +30,8 @@ pub(super) fn run(arguments: &arguments::LogHead, output: &mut Output<'_>) -> Re
     let mut heads = Vec::new();
     for driver in &drivers {
         let receipt = super::receipt(&plugins, driver)?;
-        match read_head(&Head::path(&receipt.data_dir, &driver.tilde()))? {
+        let log = receipt.log_dir.join(super::file_name(driver));
+        match take_head(&log, &Head::path(&receipt.data_dir, &driver.tilde()))? {
             Ok(head) => {
                 let mut entry = head.to_json();
                 entry["driver"] = json!(driver.slash());
@@ -76,5 +77,10 @@ impl Exported {
     /// The head of a driver's log; none if the document has none of it.
     pub(super) fn of(&self, driver: &DriverName) -> Option<&Head> {
         self.heads.iter().find(|(name, _)| *name == driver.slash()).map(|(_, head)| head)
+    }
+
+    /// The names of all drivers that the document has a head of.
+    pub(super) fn drivers(&self) -> impl Iterator<Item = &str> {
+        self.heads.iter().map(|(name, _)| name.as_str())
     }
 }

@@ -242,8 +242,13 @@ fn bounded(path: &Path, file: &File) -> Result<Bounded> {
     Ok((path.to_owned(), length, file))
 }
 
-/// Reads the head of a log.
-pub(super) fn read_head(path: &Path) -> Result<Result<Head, NoHead>> {
+/// Takes the head alone.
+pub(super) fn take_head(path: &Path, head: &Path) -> Result<Result<Head, NoHead>> {
+    let _locked = lock(path)?;
+    read_head(head)
+}
+
+fn read_head(path: &Path) -> Result<Result<Head, NoHead>> {
     match fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err(NoHead::Absent)),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {

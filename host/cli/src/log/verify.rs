@@ -1,56 +1,81 @@
 //! `wasmount log verify`: whether logs are what the driver wrote, and the first place where one is
 //! not. It reads, and while it opens the files no call writes.
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use wasmount_core::audit::head::Head;
 use wasmount_core::bundle::Receipt;
 use wasmount_core::call::DriverName;
 
 use super::chain::{self, Broken, Findings};
+use super::exported::{Shown, compare};
 use super::head::Exported;
 use super::snapshot::Snapshot;
 use crate::arguments;
 use crate::layout::PluginDir;
-use crate::output::Output;
+use crate::output::{Output, printable};
 
 /// What was found about one driver's log.
 struct Verified {
     driver: DriverName,
     log: Snapshot,
     findings: Findings,
-    /// What the exported head shows, if it has one of this driver.
-    exported: Option<Result<String, Broken>>,
+    /// What the exported head shows, if there is one and there is anything for it to show.
+    exported: Option<Shown>,
 }
 
-/// Verifies. Fails if a log is not in order.
+/// Verifies. Fails if a log is not in order, or if an exported head does not vouch for it.
 pub(super) fn run(arguments: &arguments::LogVerify, output: &mut Output<'_>) -> Result<()> {
     let exported = arguments.head.as_deref().map(Exported::read).transpose()?;
     let mut all = Vec::new();
     for (driver, log, head) in places(arguments)? {
         let log = Snapshot::take(&log.join(super::file_name(&driver)), &head)?;
-        let known = exported.as_ref().and_then(|exported| exported.of(&driver));
-        if let (Some(path), None) = (&arguments.head, known) {
-            output.warn(&format!("{} has no head of {driver}", path.display()));
-        }
-        all.push(Verified {
-            findings: chain::examine(&log),
-            exported: known.map(|head| chain::compare(&log, head)),
-            driver,
-            log,
+        let findings = chain::examine(&log);
+        let shown = exported.as_ref().and_then(|exported| {
+            let known = exported.of(&driver);
+            // A driver that was never called has no head to export.
+            let is_any = known.is_some() || !log.lines.is_empty();
+            is_any.then(|| compare(&log, &findings, known))
         });
+        all.push(Verified { driver, log, findings, exported: shown });
     }
+    let missed = match (&exported, &arguments.driver) {
+        (Some(exported), None) => missed(exported, &all),
+        _ => Vec::new(),
+    };
     if arguments.json {
         let logs: Vec<Value> = all.iter().map(Verified::json).collect();
-        output.json(&json!({ "ok": all.iter().all(Verified::is_in_order), "logs": logs }))?;
+        let ok = missed.is_empty() && all.iter().all(Verified::is_ok);
+        output.json(&json!({ "ok": ok, "logs": logs, "missed": missed }))?;
     } else {
         all.iter().try_for_each(|verified| output.text(&verified.text()))?;
+        missed.iter().try_for_each(|driver| output.text(&not_there(driver)))?;
     }
-    match all.iter().filter(|verified| !verified.is_in_order()).count() {
-        0 => Ok(()),
-        1 => bail!("1 log is not in order"),
-        count => bail!("{count} logs are not in order"),
+    let broken = all.iter().filter(|verified| !verified.is_in_order()).count();
+    let failed = all.iter().filter(|verified| !verified.is_ok()).count() + missed.len();
+    match (broken, failed) {
+        (_, 0) => Ok(()),
+        (0, 1) => bail!("1 log is not vouched for by the exported head"),
+        (0, count) => bail!("{count} logs are not vouched for by the exported head"),
+        (1, _) => bail!("1 log is not in order"),
+        (count, _) => bail!("{count} logs are not in order"),
     }
+}
+
+/// The drivers that an exported head knows, and nobody has verified the logs of.
+fn missed(exported: &Exported, all: &[Verified]) -> Vec<String> {
+    let verified = |name: &str| all.iter().any(|verified| verified.driver.slash() == name);
+    exported.drivers().filter(|name| !verified(name)).map(printable).collect()
+}
+
+fn not_there(driver: &str) -> String {
+    format!(
+        "{driver}: not verified\n  {:<9}the driver is not there, and had a log when the head was \
+         exported; name where log and records were with --log-dir and --data-dir\n",
+        "exported"
+    )
 }
 
 /// The first place where an installed driver's log is not what the driver wrote; none if it is.
@@ -65,13 +90,11 @@ pub(crate) fn broken(receipt: &Receipt) -> Result<Option<String>> {
 }
 
 /// Drivers, where their logs are, and the heads of them.
-fn places(
-    arguments: &arguments::LogVerify,
-) -> Result<Vec<(DriverName, std::path::PathBuf, std::path::PathBuf)>> {
+fn places(arguments: &arguments::LogVerify) -> Result<Vec<(DriverName, PathBuf, PathBuf)>> {
     if let (Some(logs), Some(data)) = (&arguments.log_dir, &arguments.data_dir) {
         let drivers = match &arguments.driver {
             Some(driver) => vec![driver.clone()],
-            None => super::logged(logs)?,
+            None => known(logs, data)?,
         };
         let place = |driver: DriverName| {
             let head = Head::path(data, &driver.tilde());
@@ -92,14 +115,37 @@ fn places(
     drivers.into_iter().map(place).collect()
 }
 
+/// The drivers that have a log in one directory, or a head of one in the other.
+fn known(logs: &Path, data: &Path) -> Result<Vec<DriverName>> {
+    let mut drivers = super::logged(logs)?;
+    let reading = || format!("reading {}", data.display());
+    for entry in std::fs::read_dir(data).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        let driver = name.to_str().and_then(|name| name.parse::<DriverName>().ok());
+        let has_head = |driver: &DriverName| Head::path(data, &driver.tilde()).exists();
+        drivers.extend(driver.filter(has_head));
+    }
+    drivers.sort();
+    drivers.dedup();
+    Ok(drivers)
+}
+
 impl Verified {
     fn is_in_order(&self) -> bool {
-        self.findings.broken.is_none() && !matches!(self.exported, Some(Err(_)))
+        self.findings.broken.is_none() && !matches!(self.exported, Some(Shown::Broken(_)))
+    }
+
+    fn is_ok(&self) -> bool {
+        self.is_in_order() && !matches!(self.exported, Some(Shown::Nothing(_)))
     }
 
     fn text(&self) -> String {
         let Findings { broken, remarks } = &self.findings;
-        let order = if self.is_in_order() { "in order" } else { "not in order" };
+        let order = match (self.is_in_order(), self.is_ok()) {
+            (true, true) => "in order",
+            (true, false) => "not vouched for",
+            (false, _) => "not in order",
+        };
         let mut text = format!("{}: {order}\n", self.driver);
         let mut row = |heading: &str, what: &str| {
             text.push_str(&format!("  {heading:<9}{what}\n"));
@@ -126,8 +172,8 @@ impl Verified {
             tell("broken", broken);
         }
         match &self.exported {
-            Some(Err(broken)) => tell("exported", broken),
-            Some(Ok(what)) => row("exported", what),
+            Some(Shown::Broken(broken)) => tell("exported", broken),
+            Some(Shown::Kept(what) | Shown::Nothing(what)) => row("exported", what),
             None => {}
         }
         remarks.iter().for_each(|remark| row("note", remark));
@@ -142,14 +188,15 @@ impl Verified {
         };
         json!({
             "driver": self.driver.slash(),
-            "ok": self.is_in_order(),
+            "ok": self.is_ok(),
             "log": self.log.path.display().to_string(),
             "first": self.log.lines.first().map(|line| line.seq),
             "last": self.log.lines.last().map(|line| line.seq),
             "broken": self.findings.broken.as_ref().map(broken),
             "exported": self.exported.as_ref().map(|exported| match exported {
-                Ok(what) => json!({ "ok": true, "what": what }),
-                Err(found) => json!({ "ok": false, "broken": broken(found) }),
+                Shown::Kept(what) => json!({ "ok": true, "what": what }),
+                Shown::Nothing(what) => json!({ "ok": false, "what": what }),
+                Shown::Broken(found) => json!({ "ok": false, "broken": broken(found) }),
             }),
             "notes": self.findings.remarks,
         })
