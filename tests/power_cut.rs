@@ -1,6 +1,6 @@
 //! A node that loses power at any moment, seen from inside: it takes a volume up and down for
 //! ever, and tells the outside what was written for good. Each time it boots, what the last boot
-//! left is found to converge and to have all that was acknowledged.
+//! left is found to converge and to have all that was acknowledged, and its audit log in order.
 //!
 //! Not a test by itself: `cargo xtask test --vm` boots it, cuts it off and boots it again.
 
@@ -55,8 +55,15 @@ fn work(volume: Volume, acknowledged: u64, is_last: bool) -> Result<(), String> 
     fs::create_dir_all(NODE).expect("a directory");
     run(Command::new("mount").args(["-t", "ext4", "/dev/vda", NODE]))?;
     let node = Path::new(NODE);
-    if !node.join("installed").exists() {
-        install(node)?;
+    match node.join("installed").exists() {
+        // As the cut has left it, and no call has gone on with it yet.
+        true => run(Command::new(program("wasmount")).args([
+            "log",
+            "verify",
+            "--plugin-dir",
+            "/node/plugins",
+        ]))?,
+        false => install(node)?,
     }
     say("began");
     let mut number = acknowledged;
@@ -200,6 +207,7 @@ fn call(arguments: &[&str]) -> Result<Value, String> {
 
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
     output.status.success().then_some(()).ok_or(format!("{command:?}: {said}"))
 }

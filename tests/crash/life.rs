@@ -125,7 +125,7 @@ impl Lives {
                 let _shown = ShownOnPanic(what);
                 counted.points += 1;
                 let answer = dies(&self.node, &driver, &death, &step.args);
-                self.node.is_idle();
+                driver.has_a_whole_log();
                 let host = backend.needs_no_component(step);
                 known.is_documented(trial, &stage, answer, step.to > step.from, host);
                 counted.outcomes += 1;
@@ -139,6 +139,7 @@ impl Lives {
             written = stage.has_data(written);
         }
         stage.ends();
+        driver.has_a_whole_log();
         counted
     }
 

@@ -1,7 +1,7 @@
 //! Every crash and what comes after it: each operation of each backend, with each filesystem, loses
 //! its broker, its guest, its supervisor or all of them at each of its crash points; then the call
 //! is made again, or the opposite one, or the node has rebooted. The node ends up as if nothing had
-//! happened, no data changes, nothing leaks.
+//! happened, no data changes, nothing leaks, and the audit log is one chain after each death.
 //!
 //! `cargo xtask crash` tries all of that, `cargo xtask test` every point and a part of the rest.
 //! The driver here is one with the feature `crash-points`; what is shipped has none.

@@ -251,6 +251,11 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// Each audit log is in order, whoever was killed while it was written.
+    pub(crate) fn has_whole_logs(&self) {
+        self.drivers.iter().for_each(Driver::has_a_whole_log);
+    }
+
     /// How much is left on the node of what was taken down.
     pub(crate) fn leaks(&self) -> u64 {
         self.node.is_idle();

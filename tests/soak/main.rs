@@ -1,7 +1,7 @@
 //! Many callers on few volumes, of several drivers, in kubelet's order and out of it, the same call
 //! twice at once and one while another undoes it; and every now and then a process of a call is
 //! killed, or told to stop. After all of it nothing that was written is lost, nothing is left on the
-//! node, no image was ever had twice, and every call has answered.
+//! node, no image was ever had twice, every call has answered, and every audit log is one chain.
 //!
 //! `cargo xtask soak --calls 2000 --parallel 16 --volumes 8 --seed 7`; `cargo xtask test` makes some
 //! calls of it. The seed makes the choices; when they are made depends on the machine.
@@ -55,6 +55,7 @@ fn nothing_is_lost_leaked_doubled_or_left_unanswered() {
     fleet.is_taken_down();
     fleet.has_all_that_was_written();
     fleet.was_formatted_once();
+    fleet.has_whole_logs();
     let leaked = fleet.leaks();
 
     let counted = &fleet.counted;

@@ -335,6 +335,15 @@ impl Driver<'_> {
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
+    /// Asserts that the audit log is in order, whatever was killed or cut off while it was written.
+    pub fn has_a_whole_log(&self) {
+        self.node.is_idle();
+        let mut command = Command::new(program("wasmount"));
+        command.args(["log", "verify", &self.name, "--plugin-dir"]).arg(self.path("plugins"));
+        let answer = answer(&mut command, format!("log verify {}", self.name));
+        assert_eq!(answer.exit, Some(0), "{}{}", answer.stdout, answer.stderr);
+    }
+
     /// A volume's record.
     pub fn record(&self, key: &str) -> Option<Value> {
         let dir = self.node.path("data").join(self.name.replace('/', "~")).join("volumes");
