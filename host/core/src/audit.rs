@@ -3,9 +3,10 @@
 //!
 //! Fields of every line: `v` (1), `seq` and `prev` (what the `chain` is made of), `call` (which
 //! call it belongs to), `time` (seconds since 1970 with milliseconds), `kind`. Lines are gathered
-//! and appended under a lock, before a call takes effect and at its end. A lock that another call
-//! has is waited for; a log that cannot be written stops no call. Nothing secret is in it: what
-//! comes from a component was cleaned before it got here.
+//! and appended under a lock, before a mount is attached and at the end of a call: what else a call
+//! did before it was killed, the log may not have. A lock that another call has is waited for; a log
+//! that cannot be written stops no call. Nothing secret is in it: what comes from a component was
+//! cleaned before it got here.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
