@@ -29,6 +29,7 @@ use crate::kernel::target::{self, Target};
 use crate::kernel::{device, loopdev};
 use crate::link::{FromBroker, Link};
 use crate::observe;
+use crate::offer::Offer;
 use crate::rehearsal;
 use crate::reply::Reply;
 use crate::session::{Opened, Place, Session};
@@ -44,7 +45,7 @@ mod ledger;
 mod node_only;
 mod perform;
 pub(crate) mod privileges;
-mod route;
+pub(crate) mod route;
 mod settled;
 mod teardown;
 
@@ -169,10 +170,11 @@ fn attempt(
     exit: &mut i32,
 ) -> Result<Reply, Failure> {
     let receipt = &bundle.receipt;
-    let route = Route::of_call(operation, receipt);
-    if route == Route::Nobody {
-        return Ok(Reply::NotSupported { message: route::unsupported(operation, receipt) });
+    let offer = Offer::of(receipt);
+    if let Some(reply) = offer.reply(operation) {
+        return Ok(reply);
     }
+    let route = Route::of_call(operation, &offer);
     // It loads the component while the arguments are parsed.
     let runs_component = route != Route::Host;
     if let (true, Ok(child)) = (runs_component, &*guest)

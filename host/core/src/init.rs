@@ -4,11 +4,11 @@
 //! is nothing but the plugin directory. So nothing is started, locked, written or compiled here.
 
 use crate::bundle::Bundle;
-use crate::bundle::receipt::Attaching;
 use crate::call::Operation;
 use crate::failure::{Code, Failure};
 use crate::grants::Grants;
-use crate::reply::{Capabilities, Reply};
+use crate::offer::Offer;
+use crate::reply::Reply;
 
 /// Answers `init`: the document and the exit code.
 pub fn answer(arguments: &[&[u8]]) -> (Vec<u8>, i32) {
@@ -21,7 +21,9 @@ pub fn answer(arguments: &[&[u8]]) -> (Vec<u8>, i32) {
             let grants = Grants::parse(&bundle.grants_text);
             let exit = grants.as_ref().map_or(1, |grants| grants.failure_exit_code().into());
             let answer = if arguments.is_empty() {
-                grants.map_err(|error| error.as_failure()).map(|_| capabilities(&bundle))
+                grants
+                    .map_err(|error| error.as_failure())
+                    .map(|_| Offer::of(&bundle.receipt).init())
             } else {
                 Err(Failure::new(Code::InvalidArgument, "arguments", "takes no arguments"))
             };
@@ -32,15 +34,4 @@ pub fn answer(arguments: &[&[u8]]) -> (Vec<u8>, i32) {
         }
     };
     (reply.to_json_line(), reply.exit_code(failure_exit))
-}
-
-fn capabilities(bundle: &Bundle) -> Reply {
-    let told = &bundle.receipt.capabilities;
-    Reply::capable(Capabilities {
-        attach: bundle.receipt.attaching() == Attaching::Cluster,
-        selinux_relabel: told.selinux_relabel,
-        supports_metrics: told.supports_metrics,
-        fs_group: told.fs_group,
-        requires_fs_resize: bundle.receipt.exports("expander"),
-    })
 }

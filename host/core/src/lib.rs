@@ -32,6 +32,8 @@ pub mod kernel;
 #[cfg(feature = "engine")]
 pub mod link;
 pub mod observe;
+#[cfg(feature = "engine")]
+pub mod offer;
 pub mod redact;
 mod rehearsal;
 pub mod reply;

@@ -26,6 +26,7 @@ use crate::call::arguments::Arguments;
 use crate::failure::{Code, Failure};
 use crate::init;
 use crate::link::{FromBroker, Link};
+use crate::offer;
 use crate::reply::Reply;
 
 /// How long any call may take. CSI drivers chose 110 s for kubelet's two minutes, and kubelet
@@ -70,11 +71,7 @@ fn answer(arguments: &mut Arguments, signals: &SigSet) -> (Vec<u8>, i32) {
     };
     match Operation::parse(first) {
         None => finished(&Reply::NotSupported { message: "no such operation".to_owned() }, 1),
-        Some(Operation::GetVolumeName) => {
-            // kubelet throws the name away; answered like this it asks only once.
-            let message = "volumes go by the name that Kubernetes gives them".to_owned();
-            finished(&Reply::NotSupported { message }, 1)
-        }
+        Some(Operation::GetVolumeName) => finished(&offer::nameless(), 1),
         Some(Operation::Init) => init::answer(&args[1..]),
         Some(operation) => supervise(operation, arguments, signals)
             .unwrap_or_else(|failure| alone(&failure, Some(operation), safe_exit_code(arguments))),

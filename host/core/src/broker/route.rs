@@ -7,13 +7,13 @@
 //! kubelet would remember that and fall back to mounts and formats of its own, which nothing
 //! here would check.
 
-use crate::bundle::Receipt;
 use crate::bundle::receipt::Attaching;
 use crate::call::Operation;
+use crate::offer::Offer;
 
 /// Who serves an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(crate) enum Route {
     /// The component exports it.
     Component,
     /// The host does what every such driver would do.
@@ -26,8 +26,8 @@ pub(super) enum Route {
 
 impl Route {
     /// The route of a call of kubelet's.
-    pub(super) fn of_call(operation: Operation, receipt: &Receipt) -> Self {
-        match (receipt.attaching(), operation) {
+    pub(crate) fn of_call(operation: Operation, offer: &Offer<'_>) -> Self {
+        match (offer.attaching, operation) {
             (Attaching::Node, Operation::Mount | Operation::Unmount) => Self::Steps,
             // Nobody calls them then. Whoever does all the same is not to get in between.
             (
@@ -39,12 +39,12 @@ impl Route {
                 | Operation::MountDevice
                 | Operation::UnmountDevice,
             ) => Self::Nobody,
-            _ => Self::of(operation, &receipt.exports),
+            _ => Self::of(operation, offer.exports),
         }
     }
 
     /// The route of an operation, by what the component exports.
-    pub(super) fn of(operation: Operation, exports: &[String]) -> Self {
+    pub(crate) fn of(operation: Operation, exports: &[String]) -> Self {
         let exported = |name| exports.iter().any(|export| export == name);
         let (export, composed) = match operation {
             Operation::Mount | Operation::Unmount => ("volume", exported("device")),
@@ -63,17 +63,6 @@ impl Route {
             (false, false) => Self::Nobody,
         }
     }
-}
-
-/// Why an operation has nobody.
-pub(super) fn unsupported(operation: Operation, receipt: &Receipt) -> String {
-    let why = match receipt.attaching() {
-        Attaching::Node if Route::of(operation, &receipt.exports) != Route::Nobody => {
-            "the driver attaches volumes on the node itself, within mount and unmount"
-        }
-        _ => "the driver has no such operation",
-    };
-    format!("{} {}: {why}", receipt.driver, operation.name())
 }
 
 #[cfg(test)]

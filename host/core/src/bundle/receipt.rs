@@ -120,6 +120,16 @@ pub enum Attaching {
 }
 
 impl Attaching {
+    /// Of a component with these exports, in a cluster that is or is not asked to attach volumes.
+    pub fn of(exports: &[String], node_only: bool) -> Self {
+        let exports = |interface| exports.iter().any(|export| export == interface);
+        match (exports("device"), exports("attacher") && !node_only) {
+            (_, true) => Self::Cluster,
+            (true, false) => Self::Node,
+            (false, false) => Self::Nobody,
+        }
+    }
+
     /// In a word.
     pub fn name(self) -> &'static str {
         match self {
@@ -247,11 +257,7 @@ impl Receipt {
     /// Who attaches this driver's volumes. kubelet mounts no device of a driver whose volumes are
     /// not attached: whoever exports `device` without `attacher` needs the host for that.
     pub fn attaching(&self) -> Attaching {
-        match (self.exports("device"), self.exports("attacher") && !self.node_only) {
-            (_, true) => Attaching::Cluster,
-            (true, false) => Attaching::Node,
-            (false, false) => Attaching::Nobody,
-        }
+        Attaching::of(&self.exports, self.node_only)
     }
 
     /// The bytes that are written: JSON for people too, with a newline at the end.
