@@ -23,6 +23,10 @@ const OWN_EXECUTABLE: &str = "/proc/self/exe";
 /// The command of the process that serves the call.
 pub const COMMAND: &str = "serve-call";
 
+/// Why something may be missing of what was observed.
+pub const CUT_OFF: &str = "the component asked for more than is kept of a call, or the process that served it was \
+                           stopped or killed";
+
 /// A driver whose calls this program can serve as the driver itself would.
 #[derive(Debug)]
 pub struct Servable {

@@ -72,6 +72,7 @@ pub(crate) fn run(operation: Operation, arguments: &mut Arguments, link: Link) -
         let driver = crate::bundle::own_driver_name();
         (Reply::failure(driver.as_ref(), Some(operation), &failure), unknown)
     });
+    observe::end();
     link.tell(&FromBroker::Reply { document: reply.to_json_line(), exit: reply.exit_code(exit) });
     // kubelet has its answer; only now is it time to write down what it was, and to end and reap
     // the guest.

@@ -7,12 +7,12 @@
 //! decided or cleaned here: what is observed may be secret.
 
 #[cfg(feature = "observe")]
-pub(crate) use armed::{Asked, finished, gone, line, operation, started, version};
+pub(crate) use armed::{Asked, end, finished, gone, line, operation, started, version};
 #[cfg(feature = "observe")]
 pub use armed::{Event, Plan, observed, serve};
 
 #[cfg(all(feature = "engine", not(feature = "observe")))]
-pub(crate) use nothing::{Asked, finished, gone, operation, started};
+pub(crate) use nothing::{Asked, end, finished, gone, operation, started};
 #[cfg(not(feature = "observe"))]
 pub(crate) use nothing::{line, version};
 
@@ -35,8 +35,11 @@ mod armed {
     use crate::wire::{Outcome, Request, Response, Start};
     use crate::{rehearsal, supervisor};
 
-    /// How much is observed of a call, in bytes: what goes on after that is lost.
+    /// How much is observed of a call, in bytes: what goes on after that is lost, its end included.
     const MOST: usize = 64 << 20;
+
+    /// What the end takes of that.
+    const END: usize = 16;
 
     /// What stands in a plan of a call that is only rehearsed.
     const REHEARSED: &str = "rehearsed";
@@ -65,6 +68,8 @@ mod armed {
             /// What it says.
             fields: Value,
         },
+        /// The reply is known, and nothing was lost before: without this, something was.
+        End,
     }
 
     /// What is to be served.
@@ -81,7 +86,9 @@ mod armed {
     struct Observer {
         version: PathBuf,
         events: RefCell<File>,
-        left: Cell<usize>,
+        /// How much was told, in bytes; none once something was lost. What comes after that would
+        /// be taken for what followed.
+        told: Cell<Option<usize>>,
     }
 
     thread_local! {
@@ -121,7 +128,7 @@ mod armed {
         OBSERVER.set(Some(Observer {
             version: PathBuf::from(OsString::from_vec(version)),
             events: RefCell::new(file),
-            left: Cell::new(MOST),
+            told: Cell::new(Some(0)),
         }));
         if rehearsed {
             rehearsal::begin();
@@ -129,17 +136,16 @@ mod armed {
         Ok(supervisor::run(arguments))
     }
 
-    /// What was observed, as far as there was time and room to tell it; whether that is all.
+    /// What was observed, as far as there was time and room to tell it; whether that is all of the
+    /// call.
     pub fn observed(file: &mut File) -> io::Result<(Vec<Event>, bool)> {
         let mut text = Vec::new();
         file.rewind()?;
         file.read_to_end(&mut text)?;
-        let lines: Vec<&[u8]> =
-            text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let count = lines.len();
-        let events = lines.into_iter().map_while(|line| serde_json::from_slice(line).ok());
-        let events: Vec<Event> = events.collect();
-        let all = events.len() == count;
+        let lines = text.split(|byte| *byte == b'\n');
+        let events = lines.map_while(|line| serde_json::from_slice(line).ok());
+        let mut events: Vec<Event> = events.collect();
+        let all = events.pop_if(|event| *event == Event::End).is_some();
         Ok((events, all))
     }
 
@@ -149,15 +155,26 @@ mod armed {
     }
 
     fn tell(event: impl FnOnce() -> Event) {
+        tell_within(MOST - END, event);
+    }
+
+    /// Tells it if no more than that was told with it.
+    fn tell_within(most: usize, event: impl FnOnce() -> Event) {
         OBSERVER.with_borrow(|observer| {
             let Some(observer) = observer else { return };
+            let Some(before) = observer.told.take() else { return };
             let Ok(mut text) = serde_json::to_vec(&event()) else { return };
             text.push(b'\n');
-            // A line that is cut off is no event, and neither is any after it.
-            let room = observer.left.get().min(text.len());
-            observer.left.set(observer.left.get() - room);
-            let _ = observer.events.borrow_mut().write_all(&text[..room]);
+            let told = before + text.len();
+            if told <= most && observer.events.borrow_mut().write_all(&text).is_ok() {
+                observer.told.set(Some(told));
+            }
         });
+    }
+
+    /// The reply is known. Nothing is told after that.
+    pub(crate) fn end() {
+        tell_within(MOST, || Event::End);
     }
 
     pub(crate) fn operation(operation: Operation) {
@@ -228,6 +245,9 @@ mod nothing {
 
     #[inline(always)]
     pub(crate) fn line(_: &str, _: &str, _: &Value) {}
+
+    #[inline(always)]
+    pub(crate) fn end() {}
 
     /// A host call that nobody observes.
     pub(crate) struct Asked;

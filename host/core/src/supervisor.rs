@@ -26,6 +26,7 @@ use crate::call::arguments::Arguments;
 use crate::failure::{Code, Failure};
 use crate::init;
 use crate::link::{FromBroker, Link};
+use crate::observe;
 use crate::offer;
 use crate::reply::Reply;
 
@@ -67,15 +68,24 @@ fn answer(arguments: &mut Arguments, signals: &SigSet) -> (Vec<u8>, i32) {
     let Some(first) = args.first() else {
         let message = "no operation given; kubelet calls this driver as `OPERATION ARGUMENT…`, \
                        and `wasmount call` does the same by hand";
-        return alone(&Failure::new(Code::InvalidArgument, "no-operation", message), None, 1);
+        let failure = Failure::new(Code::InvalidArgument, "no-operation", message);
+        return at_once(alone(&failure, None, 1));
     };
     match Operation::parse(first) {
-        None => finished(&Reply::NotSupported { message: "no such operation".to_owned() }, 1),
-        Some(Operation::GetVolumeName) => finished(&offer::nameless(), 1),
-        Some(Operation::Init) => init::answer(&args[1..]),
+        None => {
+            at_once(finished(&Reply::NotSupported { message: "no such operation".to_owned() }, 1))
+        }
+        Some(Operation::GetVolumeName) => at_once(finished(&offer::nameless(), 1)),
+        Some(Operation::Init) => at_once(init::answer(&args[1..])),
         Some(operation) => supervise(operation, arguments, signals)
             .unwrap_or_else(|failure| alone(&failure, Some(operation), safe_exit_code(arguments))),
     }
+}
+
+/// What is answered here and by nobody else.
+fn at_once(answered: (Vec<u8>, i32)) -> (Vec<u8>, i32) {
+    observe::end();
+    answered
 }
 
 fn supervise(

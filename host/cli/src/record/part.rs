@@ -49,7 +49,7 @@ impl<'e> Part<'e> {
             }
             let Some(part) = parts.last_mut() else { continue };
             match event {
-                Event::Operation(_) => {}
+                Event::Operation(_) | Event::End => {}
                 Event::Started(start) => part.start = Some(start.as_ref()),
                 Event::HostCall(Request::Log { .. } | Request::Drop { .. }, Ok(_)) => {}
                 Event::HostCall(request, answer) => {
