@@ -2,9 +2,12 @@
 //! lasts. That it decides as the real call does is tried with every case of `hostile` and `replies`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use serde_json::Value;
-use wasmount_tests::{Driver, LOOP_IMAGE_GRANTS, Node, UID, options, program};
+use wasmount_tests::{Driver, LOOP_IMAGE_GRANTS, Node, UID, answer, base64, options, program};
 
 /// The line of the grants file that begins so, from 1.
 fn line(driver: &Driver<'_>, text: &str) -> usize {
@@ -97,5 +100,47 @@ fn what_is_not_granted_says_what_would_allow_it() {
         "{told}"
     );
     assert!(told.contains("[images] create is not set, and is as usual"), "{told}");
+    node.is_clean();
+}
+
+#[test]
+fn what_is_granted_in_braces_has_its_line() {
+    let Some(node) = Node::new() else { return };
+    let grants = "version = 1\nsecrets = [\n  { uses = [\"file\"], key = 'pass*' },\n]\n\
+                  reply = { failure-exit-code = 0 }\nmounts = { tmpfs = {} }\n";
+    let driver = node.install("secret-files", grants);
+    let password = base64(b"correct horse");
+    let json = options("vol", "ro", &[("kubernetes.io/secret/password", &password)]);
+    let pod = driver.pod_dir(UID, "vol");
+    let told = explained(&node, &driver, &["mount", &pod, &json]);
+    let call =
+        told.split("  allowed  ").find(|call| call.starts_with("secrets.open")).expect(&told);
+    let rule = "grants.toml:3 [[secrets]] key = 'pass*'\n";
+    assert!(call.contains(rule) && !call.contains("no grant is needed"), "{told}");
+    let attach = told.split("  allowed  ").find(|call| call.starts_with("mount-target.attach"));
+    assert!(attach.expect(&told).contains("no grant is needed"), "{told}");
+    node.is_clean();
+}
+
+#[test]
+fn what_the_host_does_by_itself_and_for_whom() {
+    let Some(node) = Node::new() else { return };
+    let driver = node.install("staged", "version = 1\n[mounts.tmpfs]\n");
+    let pod = driver.pod_dir(UID, "pv-1");
+    let json = options("pv-1", "rw", &[]);
+    let told = explained(&node, &driver, &["mount", &pod, &json]);
+    let bind = "would: mount-bind\n           by itself: no grant is needed\n";
+    assert!(told.contains(bind), "{told}");
+    // Another user sees another node.
+    let own = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(own.path(), fs::Permissions::from_mode(0o755)).expect("its own");
+    let wasmount = own.path().join("wasmount");
+    fs::copy(program("wasmount"), &wasmount).expect("copied");
+    let mut command = Command::new(wasmount);
+    command.arg("explain").arg("--plugin-dir").arg(node.path("plugins"));
+    command.args([driver.name(), "mount", &pod, &json]).uid(65534).gid(65534);
+    let refused = answer(&mut command, "explain".to_owned());
+    assert_eq!((refused.exit, refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains("only root can look at what a call"), "{}", refused.stderr);
     node.is_clean();
 }

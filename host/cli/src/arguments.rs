@@ -323,7 +323,8 @@ pub struct Call {
     /// The driver's name
     #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
     pub driver: DriverName,
-    /// The operation and its arguments; @FILE stands for what is in FILE
+    /// The operation and its arguments; @FILE stands for what is in FILE, which keeps secrets out of
+    /// the list of processes
     #[arg(value_name = "OP ARG", trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
 }
@@ -340,7 +341,8 @@ pub struct Explain {
     /// The driver's name
     #[arg(value_name = "VENDOR/NAME", value_parser = driver_name)]
     pub driver: DriverName,
-    /// The operation and its arguments; @FILE stands for what is in FILE
+    /// The operation and its arguments; @FILE stands for what is in FILE, which keeps secrets out of
+    /// the list of processes
     #[arg(
         value_name = "OP ARG",
         required = true,

@@ -26,6 +26,9 @@ pub fn run(arguments: &arguments::Call, output: &mut Output<'_>) -> Result<ExitC
     let executable = plugins.driver(&arguments.driver).executable();
     let driver_arguments =
         arguments.arguments.iter().map(|argument| expand(argument)).collect::<Result<Vec<_>>>()?;
+    if arguments.trace || arguments.record.is_some() {
+        warn_of_secrets(&arguments.arguments, output);
+    }
     if let Some(file) = &arguments.record {
         return record::run(arguments, driver_arguments, file, output);
     }
@@ -61,6 +64,19 @@ pub fn run(arguments: &arguments::Call, output: &mut Output<'_>) -> Result<ExitC
     // As a shell has it for a driver that a signal ended.
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Warns of a secret that whoever looks at the list of processes can read for as long as this one waits
+/// for the call: the driver overwrites its arguments, and this does not.
+pub(crate) fn warn_of_secrets(arguments: &[OsString], output: &mut Output<'_>) {
+    const SECRET: &[u8] = b"kubernetes.io/secret/";
+    let has = |text: &[u8]| text.windows(SECRET.len()).any(|window| window == SECRET);
+    if arguments.iter().any(|argument| has(argument.as_bytes())) {
+        output.warn(
+            "a secret is in the arguments, where the list of processes shows it to everybody; write the \
+             JSON to a file that only you can read, and give @FILE in its place",
+        );
+    }
 }
 
 /// What an argument stands for: `@FILE` for what is in the file, without the newline that editors

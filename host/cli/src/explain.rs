@@ -5,7 +5,7 @@
 mod lines;
 mod rule;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
 use wasmount_core::decide::function;
@@ -13,10 +13,10 @@ use wasmount_core::observe::Event;
 use wasmount_core::wire::{Request, Response};
 
 use crate::arguments;
-use crate::call::expand;
+use crate::call::{expand, warn_of_secrets};
 use crate::layout::PluginDir;
 use crate::output::{Output, printable};
-use crate::served::{Servable, Served};
+use crate::served::{CUT_OFF, Servable, Served};
 
 use lines::Lines;
 use rule::{Rule, Secrets};
@@ -31,6 +31,8 @@ struct Explanation {
     /// What kubelet would be answered.
     reply: Value,
     exit: i32,
+    /// Whether all of the call is told.
+    complete: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,7 +42,14 @@ struct Operation {
     component: bool,
     host_calls: Vec<HostCall>,
     /// What the host would do by itself.
-    host: Vec<String>,
+    host: Vec<HostAct>,
+}
+
+#[derive(Debug, Serialize)]
+struct HostAct {
+    act: String,
+    /// What of grants.toml it goes by; none if the host does it whatever is granted.
+    rules: Vec<Rule>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +62,8 @@ struct HostCall {
     /// Why it is not, or did not succeed.
     reason: Option<String>,
     message: Option<String>,
+    /// Whether it is allowed only by a grant.
+    needs_grant: bool,
     /// What of grants.toml it goes by.
     rules: Vec<Rule>,
     /// What it would do on the node and has not done: from here on it is assumed to have
@@ -60,17 +71,28 @@ struct HostCall {
     would: Option<&'static str>,
 }
 
-/// Rehearses the call and tells what of it would be allowed.
+/// Rehearses the call and tells what of it would be allowed. Fails if that is not all of it.
 pub fn run(arguments: &arguments::Explain, output: &mut Output<'_>) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "only root can look at what a call on this node would; as another user it would be rehearsed as in \
+             kube-controller-manager; try `sudo wasmount explain …`"
+        );
+    }
+    warn_of_secrets(&arguments.arguments, output);
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let driver = Servable::find(&plugins, &arguments.driver)?;
     let given = arguments.arguments.iter().map(|argument| expand(argument));
     let served = driver.rehearse(given.collect::<Result<_>>()?)?;
     let explanation = explanation(&driver, &served);
     match arguments.json {
-        true => output.json(&explanation),
-        false => output.text(&text(&explanation)),
+        true => output.json(&explanation)?,
+        false => output.text(&text(&explanation))?,
     }
+    if !explanation.complete {
+        bail!("not all of the call is told, and what is missing may be anything: {CUT_OFF}");
+    }
+    Ok(())
 }
 
 fn explanation(driver: &Servable, served: &Served) -> Explanation {
@@ -97,18 +119,21 @@ fn explanation(driver: &Servable, served: &Served) -> Explanation {
             Event::Line { kind, fields, .. } if kind == "host-call" => {
                 let Some((request, done)) = asked.take() else { continue };
                 let text = |key: &str| fields[key].as_str().map(str::to_owned);
+                let rules = rule::of(request, &lines, &secrets);
                 operation.host_calls.push(HostCall {
                     call: function(request),
                     request: fields["request"].clone(),
                     decision: text("decision").unwrap_or_default(),
                     reason: text("reason"),
                     message: text("message"),
-                    rules: rule::of(request, &lines, &secrets),
+                    needs_grant: rules.is_some(),
+                    rules: rules.unwrap_or_default(),
                     would: done.then(|| would(request)).flatten(),
                 });
             }
             Event::Line { kind, fields, .. } if kind == "host-act" => {
-                operation.host.extend(fields["act"].as_str().map(str::to_owned));
+                let act = fields["act"].as_str().unwrap_or_default().to_owned();
+                operation.host.push(HostAct { act, rules: rule::of_host(fields, &lines) });
             }
             _ => {}
         }
@@ -119,6 +144,7 @@ fn explanation(driver: &Servable, served: &Served) -> Explanation {
         operations,
         reply: serde_json::from_slice(&served.document).unwrap_or_default(),
         exit: served.exit,
+        complete: served.all,
     }
 }
 
@@ -146,23 +172,26 @@ fn would(request: &Request) -> Option<&'static str> {
 }
 
 fn text(explanation: &Explanation) -> String {
-    let Explanation { driver, version, operations, reply, exit } = explanation;
+    let Explanation { driver, version, operations, reply, exit, complete } = explanation;
     let mut text = format!("{driver}, version {version}: rehearsed, and nothing was changed\n");
     for operation in operations {
         text += &format!("\n{}", operation.operation);
         text += if operation.component { "\n" } else { ": no component is asked\n" };
         for host_call in &operation.host_calls {
-            let HostCall { call, decision, reason, message, rules, would, .. } = host_call;
+            let HostCall { call, decision, reason, message, needs_grant, rules, would, .. } =
+                host_call;
             // That a component lets go of something decides nothing.
             if *call == "drop" && decision == "allowed" {
                 continue;
             }
             text += &format!("  {decision:<8} {call}{}\n", arguments_of(&host_call.request));
-            for rule in rules {
-                text += &format!("           {}\n", printable(&rule.to_string()));
-            }
-            if rules.is_empty() && decision == "allowed" {
-                text += "           no grant is needed\n";
+            text += &text_of(rules);
+            match (*needs_grant, &rules[..]) {
+                (false, _) if decision == "allowed" => text += "           no grant is needed\n",
+                (true, []) if decision == "allowed" => {
+                    text += "           granted, by a line of grants.toml that was not found\n";
+                }
+                _ => {}
             }
             if let (Some(reason), Some(message)) = (reason, message) {
                 text += &format!("           {} [{}]\n", printable(message), printable(reason));
@@ -171,15 +200,27 @@ fn text(explanation: &Explanation) -> String {
                 text += &format!("           would {would}; assumed to succeed from here on\n");
             }
         }
-        for act in &operation.host {
+        for HostAct { act, rules } in &operation.host {
             text += &format!("  host     would: {}\n", printable(act));
+            text += &text_of(rules);
+            if rules.is_empty() {
+                text += "           by itself: no grant is needed\n";
+            }
         }
+    }
+    if !complete {
+        text += &format!("\nTHIS IS NOT ALL: {CUT_OFF}\n");
     }
     text += &format!(
         "\nwould be answered, with exit code {exit}:\n{}\n",
         printable(&reply.to_string())
     );
     text
+}
+
+fn text_of(rules: &[Rule]) -> String {
+    let line = |rule: &Rule| format!("           {}\n", printable(&rule.to_string()));
+    rules.iter().map(line).collect()
 }
 
 /// The arguments, without what says which call it is.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
 use wasmount_core::failure::Failure;
 use wasmount_core::wire::{Handle, Request, Response};
 
@@ -48,14 +49,15 @@ impl Secrets {
     }
 }
 
-/// The places that a host call goes by; none if it needs no grant, or nothing of the kind is granted.
-pub(super) fn of(request: &Request, lines: &Lines<'_>, secrets: &Secrets) -> Vec<Rule> {
+/// The places that a host call goes by, none of which is there if nothing of the kind is granted. None if
+/// it needs no grant.
+pub(super) fn of(request: &Request, lines: &Lines<'_>, secrets: &Secrets) -> Option<Vec<Rule>> {
     let section = |section: &str, keys: &[&str]| section_of(lines, section, keys);
     let secret = |key: Option<&str>, which: &str| match key {
         Some(key) => entries(lines, "secrets", "key", key, which),
         None => Vec::new(),
     };
-    match request {
+    Some(match request {
         Request::StateGet { .. } | Request::StatePut { .. } | Request::StateDelete { .. } => {
             section("state", &[])
         }
@@ -98,7 +100,18 @@ pub(super) fn of(request: &Request, lines: &Lines<'_>, secrets: &Secrets) -> Vec
         | Request::DeviceSize { .. }
         | Request::DeviceIsReadOnly { .. }
         | Request::DeviceProbe { .. }
-        | Request::Drop { .. } => Vec::new(),
+        | Request::Drop { .. } => return None,
+    })
+}
+
+/// The places that an act of the host's own goes by, as the audit log tells it; none if it does that
+/// whatever is granted.
+pub(super) fn of_host(act: &Value, lines: &Lines<'_>) -> Vec<Rule> {
+    match (act["act"].as_str(), act["fs_type"].as_str()) {
+        // What is mounted already is grown because kubelet asks for it.
+        (Some("grow"), Some(_)) => section_of(lines, "filesystems", &["types", "grow"]),
+        (Some("check"), _) => section_of(lines, "filesystems", &["types", "check"]),
+        _ => Vec::new(),
     }
 }
 
@@ -125,8 +138,7 @@ fn entries(lines: &Lines<'_>, section: &str, by: &str, name: &str, which: &str) 
     let mut found = Vec::new();
     for number in (0..).map(|number: usize| number.to_string()) {
         let Some((_, said)) = lines.find(&[section, &number, by]) else { break };
-        let value = said.split_once('=').map_or("", |(_, value)| value.trim());
-        let pattern = value.trim_matches(['"', '\'']);
+        let pattern = lines.text_of(&[section, &number, by]).unwrap_or_default();
         let fits = match pattern.split_once('*') {
             Some((start, end)) => {
                 let rest = name.strip_prefix(start);
