@@ -8,9 +8,10 @@ mod life;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use wasmount_tests::{Answer, Node};
+use wasmount_tests::{Answer, Node, program};
 
 use life::Life;
 
@@ -46,6 +47,21 @@ fn is_valid(document: &Value, schema: &str) {
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
     assert_eq!(errors, Vec::<String>::new());
+}
+
+/// As in `wasmount audit --fail-on note | head -1`.
+#[test]
+fn what_is_found_decides_though_nobody_reads_on() {
+    let Some(node) = Node::new() else { return };
+    node.install("hello", "version = 1\n[mounts.tmpfs]\n");
+    for (severity, exit) in [(&["--fail-on", "note"][..], 1), (&[], 0)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut audit = Command::new(program("wasmount"));
+        audit.arg("audit").arg("--plugin-dir").arg(node.path("plugins")).args(severity);
+        let status = audit.stdout(writer).stderr(Stdio::null()).status().expect("wasmount runs");
+        assert_eq!(status.code(), Some(exit));
+    }
 }
 
 #[test]

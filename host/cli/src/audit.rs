@@ -61,16 +61,15 @@ pub fn run(arguments: &arguments::Audit, output: &mut Output<'_>) -> Result<()> 
         findings: found.all,
         drivers: drivers.iter().map(|driver| gather::review(&desk, driver)).collect(),
     };
-    match arguments.format {
-        AuditFormat::Text => output.text(&text::of(&document))?,
-        AuditFormat::Json => output.json(&document)?,
-        AuditFormat::Sarif => output.json(&sarif::of(&document))?,
-        AuditFormat::Html => output.text(&html::of(&document))?,
-    }
-    match arguments.fail_on {
-        Some(severity) => fail_on(&document, severity),
-        None => Ok(()),
-    }
+    let written = match arguments.format {
+        AuditFormat::Text => output.text(&text::of(&document)),
+        AuditFormat::Json => output.json(&document),
+        AuditFormat::Sarif => output.json(&sarif::of(&document)),
+        AuditFormat::Html => output.text(&html::of(&document)),
+    };
+    // Whoever has not read on wants to know all the same.
+    arguments.fail_on.map_or(Ok(()), |severity| fail_on(&document, severity))?;
+    written
 }
 
 impl Document {

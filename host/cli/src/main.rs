@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
-use wasmount_cli::arguments::Arguments;
-use wasmount_cli::output::Output;
+use wasmount_cli::arguments::{Arguments, Command, Grants};
+use wasmount_cli::output::{Output, printable};
 
 /// What failed was said.
 const FAILED: u8 = 1;
@@ -39,9 +39,14 @@ fn main() -> ExitCode {
     match wasmount_cli::run(&arguments, &mut Output { out: &mut out, err: &mut err }) {
         Ok(code) => code,
         // Whoever reads has seen enough, as in `wasmount log | head`.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) && !is_verdict(&arguments.command) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(FAILED),
         Err(error) => {
-            let _ = writeln!(err, "wasmount: {error:#}");
+            // What failed may be said in words of a file's that somebody else has written.
+            let lines: Vec<_> = format!("{error:#}").lines().map(printable).collect();
+            let _ = writeln!(err, "wasmount: {}", lines.join("\n"));
             ExitCode::from(FAILED)
         }
     }
@@ -50,4 +55,18 @@ fn main() -> ExitCode {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<io::Error>();
     cause.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Whether the exit code of a command is an answer that may not have been found when nobody read on.
+/// (`audit` and `replay` have it before they print.)
+fn is_verdict(command: &Command) -> bool {
+    match command {
+        Command::Log(log) => log.whole.is_some(),
+        Command::Grants(Grants::Check(_))
+        | Command::Test(_)
+        | Command::Diff(_)
+        | Command::Doctor(_)
+        | Command::Verify(_) => true,
+        _ => false,
+    }
 }
