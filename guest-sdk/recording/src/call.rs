@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -22,6 +23,9 @@ pub struct Recording {
     #[serde(rename = "recorded", default)]
     pub recorded: Vec<Recorded>,
 }
+
+/// The longest recording that is read, in bytes.
+pub const MAX_RECORDING: u64 = 64 << 20;
 
 /// Why a file is no recording.
 #[derive(Debug)]
@@ -162,7 +166,17 @@ impl Recording {
     /// Reads a file. An error names it, the line and the mistake.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let at = |what: &dyn fmt::Display| Error(format!("{}: {what}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| at(&error))?;
+        // What is no file may never end, or never begin.
+        if !std::fs::metadata(path).map_err(|error| at(&error))?.is_file() {
+            return Err(at(&"it is not a regular file"));
+        }
+        let mut text = String::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_RECORDING + 1).read_to_string(&mut text))
+            .map_err(|error| at(&error))?;
+        if text.len() as u64 > MAX_RECORDING {
+            return Err(at(&format_args!("it is longer than {MAX_RECORDING} bytes")));
+        }
         Self::parse(&text).map_err(|error| at(&error))
     }
 

@@ -43,7 +43,7 @@ mod words;
 mod write;
 
 pub use answer::{Answer, CODES, Failure, Held, Outcome};
-pub use call::{Access, Call, Error, Limits, Operation, Pod, Recording};
+pub use call::{Access, Call, Error, Limits, MAX_RECORDING, Operation, Pod, Recording};
 pub use host_call::{Argument, Asked, FUNCTIONS, Function, HostCall, Kind, Returns, bytes_value};
 pub use player::{Mismatch, Player};
 pub use recorded::Recorded;

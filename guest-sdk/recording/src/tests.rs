@@ -258,3 +258,17 @@ host-calls = [{ call = "state.get", key = "k" }]
     written.extend(read.calls.iter().map(Call::to_string));
     assert_eq!(Recording::parse(&written).expect(&written), read);
 }
+
+#[test]
+fn what_is_no_file_or_too_long_is_not_read() {
+    let refused = |path: &std::path::Path| Recording::read(path).map_err(|error| error.to_string());
+    let zeroes = std::path::Path::new("/dev/zero");
+    assert_eq!(refused(zeroes), Err("/dev/zero: it is not a regular file".to_owned()));
+    let path = std::env::temp_dir().join(format!("too-long-{}.toml", std::process::id()));
+    let file = std::fs::File::create(&path).expect("a file");
+    file.set_len(crate::MAX_RECORDING + 1).expect("a hole");
+    let told = refused(&path);
+    std::fs::remove_file(&path).expect("removed");
+    let expected = format!("{}: it is longer than 67108864 bytes", path.display());
+    assert_eq!(told, Err(expected));
+}
