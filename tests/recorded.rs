@@ -63,15 +63,26 @@ impl<'n> Tape<'n> {
         answer(command.uid(NOBODY).gid(NOBODY), "replay".to_owned())
     }
 
-    /// Asserts that every call is answered as it was.
-    fn plays(&self, component: &Path) {
+    /// Replaces a part of the file.
+    fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.file).expect("a recording");
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(&self.file, text.replacen(from, to, 1)).expect("written");
+    }
+
+    /// Asserts that no call is answered otherwise than it was: so many have the same reply, in so many the
+    /// host had a say, and in so many nobody else.
+    fn plays(&self, component: &Path, [same, in_part, not_played]: [usize; 3]) {
         let recording = self.recording();
         let told: Vec<_> = recording.recorded.iter().map(|call| call.reply.clone()).collect();
         assert_eq!(told, self.replies);
         let replayed = self.replayed(component);
         assert_eq!(replayed.exit, Some(0), "{}{}", replayed.stdout, replayed.stderr);
-        let same = replayed.stdout.lines().filter(|line| line.starts_with("same  ")).count();
-        assert_eq!(same, self.replies.len(), "{}", replayed.stdout);
+        let told =
+            |word: &str| replayed.stdout.lines().filter(|line| line.starts_with(word)).count();
+        let counts = ["same  ", "in part  ", "not played  "].map(told);
+        assert_eq!(counts, [same, in_part, not_played], "{}", replayed.stdout);
+        assert_eq!(counts.iter().sum::<usize>(), self.replies.len(), "{}", replayed.stdout);
         for reply in &self.replies {
             assert!(replayed.stdout.contains(reply.as_str()), "{reply}: {}", replayed.stdout);
         }
@@ -119,7 +130,6 @@ fn the_whole_sequence_of_a_volume() {
     let absent = options("pv-3", "rw", &[]);
     tape.call(&["attach", &absent, "node-1"]).failure();
     tape.call(&["mount", "/elsewhere", &json]).failure();
-    tape.call(&["dance"]);
     // And again, with the filesystem that is there.
     for args in [
         &["attach", &json, "node-1"][..],
@@ -132,7 +142,7 @@ fn the_whole_sequence_of_a_volume() {
     }
     node.is_clean();
 
-    tape.plays(&component("loop-image"));
+    tape.plays(&component("loop-image"), [19, 0, 3]);
     passes_as_a_test(&tape, &component("loop-image"));
     let mode = fs::metadata(&tape.file).expect("a file").permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
@@ -161,7 +171,7 @@ fn the_whole_sequence_of_a_volume() {
     let log = tape.driver.log();
     for call in &recording.recorded {
         let logged = log.iter().any(|line| line["call"] == call.id.as_str());
-        let answered_at_once = ["init", "getvolumename", "dance"].contains(&&*call.operation);
+        let answered_at_once = ["init", "getvolumename"].contains(&&*call.operation);
         assert_eq!(logged, !answered_at_once, "{call:?}");
     }
 }
@@ -181,7 +191,7 @@ fn several_operations_in_one_call() {
     let absent = options("pv-2", "rw", &[]);
     tape.call(&["mount", &tape.driver.pod_dir(UID, "pv-2"), &absent]).failure();
     node.is_clean();
-    tape.plays(&component("loop-image"));
+    tape.plays(&component("loop-image"), [4, 0, 1]);
     passes_as_a_test(&tape, &component("loop-image"));
     let parts = |number: usize| {
         let recording = tape.recording();
@@ -204,7 +214,7 @@ fn a_mount_that_the_host_composes() {
     success(&tape.call(&["mount", &pod, &json]));
     success(&tape.call(&["unmount", &pod]));
     node.is_clean();
-    tape.plays(&component("staged"));
+    tape.plays(&component("staged"), [0, 2, 0]);
     let host = tape.recording().recorded[0].host.clone();
     let composed = "mount: the host bound the device mount";
     assert!(host.iter().any(|act| act == composed), "{host:?}");
@@ -241,7 +251,7 @@ fn crashes_and_what_the_host_ends() {
     success(&tape.call(&["unmount", &pod]));
     success(&tape.call(&["unmountdevice", &tape.driver.device_dir("vol")]));
     node.is_clean();
-    tape.plays(&component("hostile"));
+    tape.plays(&component("hostile"), [10, 2, 6]);
     let recorded = tape.recording().recorded;
     let told = recorded
         .iter()
@@ -272,6 +282,10 @@ fn a_secret_is_not_in_the_file() {
         );
         let failed = tape.call(&["mount", &pod, &json]);
         assert_eq!(failed.json()["status"], "Failure", "{}", failed.stdout);
+        let revealed = failed.stderr.contains("the component was revealed a secret in this call");
+        assert_eq!(revealed, mischief == "reveal", "{}", failed.stderr);
+        let seen = failed.stderr.contains("the list of processes shows it");
+        assert!(seen, "{}", failed.stderr);
     }
     // One that is too short to be looked for everywhere.
     let short = options(
@@ -283,7 +297,9 @@ fn a_secret_is_not_in_the_file() {
     node.is_clean();
     let text = fs::read_to_string(&tape.file).expect("a recording");
     assert!(
-        text.contains("call = \"secret.reveal\", secret = \"secret\", returns = \"[secret]\""),
+        text.contains("# Mind: the component was revealed a secret in this call;")
+            && text
+                .contains("call = \"secret.reveal\", secret = \"secret\", returns = \"[secret]\""),
         "{text}"
     );
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -311,7 +327,7 @@ fn a_secret_is_not_in_the_file() {
     success(&tape.call(&["unmount", &pod]));
     node.is_clean();
     assert!(!secret.is_in(&fs::read(&tape.file).expect("a recording")));
-    tape.plays(&component("secret-files"));
+    tape.plays(&component("secret-files"), [2, 0, 0]);
     passes_as_a_test(&tape, &component("secret-files"));
 }
 
@@ -326,7 +342,7 @@ fn a_changed_component_is_told() {
     let pod = tape.driver.pod_dir(UID, "vol");
     success(&tape.call(&["mount", &pod, &json]));
     success(&tape.call(&["unmount", &pod]));
-    tape.plays(&one.component(&node));
+    tape.plays(&one.component(&node), [3, 0, 0]);
     let two = Edition { component: 2, setting: 0 }.component(&node);
     let replayed = tape.replayed(&two);
     assert_eq!(replayed.exit, Some(1), "{}", replayed.stdout);
@@ -369,8 +385,125 @@ fn what_is_not_recorded() {
     let new = node.path("new.toml");
     refused(&new, "was installed by wasmount 0.0.9 with wasmtime ");
     assert!(!new.exists());
+    // Nor what is no call: any of it may be a secret.
+    let (file, secret) = (new.display().to_string(), r#"{"kubernetes.io/secret/k":"c2VjcmV0"}"#);
+    let no_call = node.wasmount(&["call", "--record", &file, driver.name(), secret]);
+    assert_eq!((no_call.exit, no_call.stdout.as_str()), (Some(1), ""));
+    assert!(no_call.stderr.contains("nothing was called"), "{}", no_call.stderr);
+    assert!(!no_call.stderr.contains("c2VjcmV0") && !new.exists(), "{}", no_call.stderr);
     // And nobody serves a call by hand.
     let by_hand: [OsString; 1] = ["serve-call".into()];
     let by_hand = answer(Command::new(program("wasmount")).args(by_hand), "by hand".to_owned());
     assert_eq!(by_hand.exit, Some(1), "{}", by_hand.stderr);
+}
+
+/// What `cargo xtask demo` plays, call by call.
+#[test]
+fn every_call_of_the_demo() {
+    let Some(node) = Node::new() else { return };
+    let mut tape = Tape::new(&node, node.install("loop-image", LOOP_IMAGE_GRANTS));
+    let json = options("pv-demo", "rw", &[("create", "true"), ("size", "64Mi")]);
+    let device_dir = tape.driver.device_dir("pv-demo");
+    let pod_dir = tape.driver.pod_dir(UID, "pv-demo");
+    let (new, old) = ((128_u64 << 20).to_string(), (64_u64 << 20).to_string());
+    success(&tape.call(&["init"]));
+    tape.call(&["getvolumename", &json]);
+    for life in 0..2 {
+        let told = success(&tape.call(&["attach", &json, "node-1"]));
+        let token = told["device"].as_str().expect("a device").to_owned();
+        success(&tape.call(&["isattached", &json, "node-1"]));
+        let told = success(&tape.call(&["waitforattach", &token, &json]));
+        let device = told["device"].as_str().expect("a device").to_owned();
+        success(&tape.call(&["mountdevice", &device_dir, &device, &json]));
+        success(&tape.call(&["mount", &pod_dir, &json]));
+        if life == 0 {
+            success(&tape.call(&["expandvolume", &json, &device, &new, &old]));
+            // Not every kernel grows a mounted filesystem.
+            tape.call(&["expandfs", &json, &device, &pod_dir, &new, &old]);
+        }
+        success(&tape.call(&["unmount", &pod_dir]));
+        success(&tape.call(&["unmountdevice", &device_dir]));
+        success(&tape.call(&["detach", "pv-demo", "node-1"]));
+    }
+    tape.plays(&component("loop-image"), [20, 0, 0]);
+
+    let grants = include_str!("../plugins/secret-files/grants.toml");
+    let mut tape = Tape::new(&node, node.install("secret-files", grants));
+    let secret = [
+        ("kubernetes.io/secret/username", base64(b"app")),
+        ("kubernetes.io/secret/password", base64(b"correct horse battery staple")),
+    ];
+    let secret = secret.each_ref().map(|(key, value)| (*key, value.as_str()));
+    let json = options("credentials", "ro", &secret);
+    let pod_dir = tape.driver.pod_dir(UID, "credentials");
+    success(&tape.call(&["init"]));
+    success(&tape.call(&["mount", &pod_dir, &json]));
+    success(&tape.call(&["unmount", &pod_dir]));
+    tape.plays(&component("secret-files"), [3, 0, 0]);
+    node.is_clean();
+}
+
+/// A reply is what is found out from the calls, and not what stands in the file.
+#[test]
+fn an_edited_recording_is_told() {
+    let Some(node) = Node::new() else { return };
+    let mut tape = Tape::new(&node, node.install("hello", "version = 1\n[mounts.tmpfs]\n"));
+    let pod = tape.driver.pod_dir(UID, "vol");
+    let json = options("vol", "rw", &[]);
+    tape.call(&["getvolumename", &json]);
+    success(&tape.call(&["mount", &pod, &json]));
+    success(&tape.call(&["unmount", &pod]));
+    node.is_clean();
+    tape.plays(&component("hello"), [3, 0, 0]);
+    let whole = fs::read_to_string(&tape.file).expect("a recording");
+    let id = tape.recording().recorded[1].id.clone();
+    let call = whole.find("\n[[call]]").expect("a call");
+    let rest = whole[call..].find("\n[[recorded]]").expect("another");
+    let success = r#"reply = "{\"status\":\"Success\"}""#;
+    let part = format!("part-of = \"{id}\"");
+    for (from, to, told) in [
+        (success, r#"reply = "{\"status\":\"Failure\"}""#, r#"replayed  {"status":"Success"}"#),
+        (
+            "volumes go by the name",
+            "volumes go by a name",
+            "replayed  {\"status\":\"Not supported\"",
+        ),
+        (&whole[call..call + rest], "", "no [[call]] says what"),
+        (
+            part.as_str(),
+            "part-of = \"another\"",
+            "is part of another, and there is no `[[recorded]]` with that id",
+        ),
+        ("driver = \"", "driver = \"\\u001b]0;title\\u0007", "\\u{1b}]0;title\\u{7}"),
+    ] {
+        fs::write(&tape.file, &whole).expect("written");
+        tape.edit(from, to);
+        let replayed = tape.replayed(&component("hello"));
+        let printed = format!("{}{}", replayed.stdout, replayed.stderr);
+        assert_eq!(replayed.exit, Some(1), "{from}: {printed}");
+        assert!(printed.contains(told), "{told}: {printed}");
+        assert!(!printed.contains('\u{1b}'), "{printed}");
+    }
+}
+
+/// A component asks for so much that its end is not on record.
+#[test]
+fn a_recording_that_is_cut_off_says_so() {
+    let Some(node) = Node::new() else { return };
+    let grants = "version = 1\n[mounts.tmpfs]\n";
+    let mut tape = Tape::new(&node, node.install("hostile", grants));
+    let pod = tape.driver.pod_dir(UID, "vol");
+    let json = options("vol", "rw", &[("do", "flood")]);
+    let explained = node.wasmount(&["explain", tape.driver.name(), "mount", &pod, &json]);
+    assert_eq!(explained.exit, Some(1), "{}", explained.stdout);
+    assert!(explained.stdout.contains("THIS IS NOT ALL: "), "{}", explained.stderr);
+    assert!(explained.stderr.contains("not all of the call is told"), "{}", explained.stderr);
+    let made = tape.call(&["mount", &pod, &json]);
+    success(&made);
+    assert!(made.stderr.contains("not all of the call is recorded"), "{}", made.stderr);
+    success(&tape.call(&["unmount", &pod]));
+    node.is_clean();
+    tape.plays(&component("hostile"), [1, 0, 1]);
+    let told = tape.recording().recorded[0].host.join("; ");
+    assert!(told.contains("not all of the call is on record"), "{told}");
 }

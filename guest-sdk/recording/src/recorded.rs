@@ -20,6 +20,9 @@ pub struct Recorded {
     pub wasmount: String,
     /// The version of the WebAssembly engine.
     pub wasmtime: String,
+    /// Whether the driver was installed for a cluster that attaches nothing.
+    #[serde(default)]
+    pub node_only: bool,
     /// What kubelet asked for.
     pub operation: String,
     /// The volume, if the arguments made sense.
@@ -29,6 +32,14 @@ pub struct Recorded {
     pub host: Vec<String>,
     /// The reply: one JSON document.
     pub reply: String,
+    /// Whether the reply follows from what is on record: from how the calls have ended that are part of
+    /// it or, without any, from what the driver is. Otherwise the host had a say in it, or not all is on record.
+    #[serde(default = "it_does")]
+    pub reply_follows: bool,
     /// The exit code.
     pub exit: i32,
+}
+
+fn it_does() -> bool {
+    true
 }

@@ -209,8 +209,10 @@ wasmount = "0.1.0"
 wasmtime = "48.0.8"
 operation = "mount"
 volume = "pv-1"
+node-only = true
 host = ["mounts it", "é"]
 reply = '{"status":"Success"}'
+reply-follows = false
 exit = 1
 
 [[call]]

@@ -30,8 +30,15 @@ impl fmt::Display for Recorded {
                 writeln!(f, "{key} = {}", quoted(text))?;
             }
         }
+        if self.node_only {
+            writeln!(f, "node-only = true")?;
+        }
         write_list(f, "host", self.host.iter().map(|act| quoted(act)))?;
-        writeln!(f, "reply = {}\nexit = {}", quoted(&self.reply), self.exit)
+        writeln!(f, "reply = {}", quoted(&self.reply))?;
+        if !self.reply_follows {
+            writeln!(f, "reply-follows = false")?;
+        }
+        writeln!(f, "exit = {}", self.exit)
     }
 }
 

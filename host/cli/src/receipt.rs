@@ -12,6 +12,7 @@ use wasmount_core::call::NodeName;
 use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
 use wasmount_core::guest::engine::WASMTIME_VERSION;
+use wasmount_pack::{Inspection, Manifest};
 
 use crate::arguments;
 use crate::component::Component;
@@ -60,13 +61,9 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
             image: receipt::digest(contents.image),
             grants: receipt::digest(contents.grants.as_bytes()),
         },
-        exports: inspection.exports.iter().map(ToString::to_string).collect(),
+        exports: exports(inspection),
         imports: inspection.imports.iter().map(ToString::to_string).collect(),
-        capabilities: Capabilities {
-            fs_group: manifest.fs_group,
-            selinux_relabel: manifest.selinux_relabel,
-            supports_metrics: manifest.supports_metrics,
-        },
+        capabilities: capabilities(manifest),
         component: receipt::Component {
             name: manifest.name.to_string(),
             version: manifest.version.to_string(),
@@ -87,6 +84,20 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
         installed_at: rfc3339(SystemTime::now()),
     };
     checked(&receipt)
+}
+
+/// The interfaces that a component exports, as a receipt has them.
+pub fn exports(inspection: &Inspection) -> Vec<String> {
+    inspection.exports.iter().map(ToString::to_string).collect()
+}
+
+/// What its manifest says of mounted volumes.
+pub fn capabilities(manifest: &Manifest) -> Capabilities {
+    Capabilities {
+        fs_group: manifest.fs_group,
+        selinux_relabel: manifest.selinux_relabel,
+        supports_metrics: manifest.supports_metrics,
+    }
 }
 
 /// What the receipt is about of a version that is installed again with something changed.

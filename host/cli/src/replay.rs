@@ -1,30 +1,32 @@
 //! `wasmount replay`: calls that `wasmount call --record` has recorded, played with a component again. It
 //! runs in a process without privileges, as in `wasmount test`; what becomes of its end for kubelet is
-//! found out by the driver's own code. What the host did is not done again: it is on record.
+//! found out by the driver's own code, and compared with the reply on record. What the host did is not done again:
+//! where it had a say in the reply, that is told and nothing else.
+
+pub(crate) mod reply;
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
 use wasmount_core::bundle::{COMPONENT, receipt};
-use wasmount_core::call::{DriverName, Operation, VolumeName};
-use wasmount_core::conclusion::{self, concluded};
-use wasmount_core::failure::Failure;
+use wasmount_core::call::DriverName;
 use wasmount_core::guest::compiler::{self, Cpu};
-use wasmount_core::reply::Reply;
-use wasmount_core::wire::Outcome;
-use wasmount_recording::{self as recording, Call, Recorded, Recording};
+use wasmount_recording::{Call, Mismatch, Recorded, Recording};
 
 use crate::arguments;
 use crate::component::Component;
 use crate::installed;
 use crate::layout::PluginDir;
 use crate::output::{Output, printable};
-use crate::record::Cleaner;
 use crate::test::play::{self, Ending, Guests, Image};
-use crate::test::words;
+
+use reply::End;
 
 /// Plays every call of a recording, and says which would be answered otherwise.
 pub fn run(arguments: &arguments::Replay, output: &mut Output<'_>) -> Result<()> {
     let recording = Recording::read(&arguments.file)?;
     let driver = driver_of(&recording)
+        .and_then(|driver| parts_belong(&recording).map(|()| driver))
         .with_context(|| format!("{} cannot be replayed", arguments.file.display()))?;
     let path = match &arguments.component {
         Some(path) => path.clone(),
@@ -46,15 +48,15 @@ pub fn run(arguments: &arguments::Replay, output: &mut Output<'_>) -> Result<()>
         .with_context(|| format!("{}", path.display()))?;
     let image = Image::new(&image).context("keeping the compiled component")?;
     let digest = receipt::digest(&component.bytes);
+    let count = recording.recorded.len();
     let others = recording.recorded.iter().filter(|call| call.component != digest).count();
+    let mut text = String::new();
     if others > 0 {
-        output.text(&format!(
-            "{others} of {} calls were recorded of another component than {}",
-            recording.recorded.len(),
-            path.display()
-        ))?;
+        let path = path.display();
+        text +=
+            &format!("{others} of {count} calls were recorded of another component than {path}\n");
     }
-    let mut different = 0;
+    let mut all = Vec::new();
     for recorded in &recording.recorded {
         let parts: Vec<_> = recording
             .calls
@@ -62,23 +64,25 @@ pub fn run(arguments: &arguments::Replay, output: &mut Output<'_>) -> Result<()>
             .filter(|call| call.part_of.as_ref() == Some(&recorded.id))
             .map(|call| Played::play(&driver, &mut guests, &image, call))
             .collect::<Result<_>>()?;
-        let told = tell(&driver, recorded, &parts);
-        different += usize::from(told.is_err());
-        let (word, lines) = match &told {
-            Ok(how) => ("same     ", how),
-            Err(difference) => ("DIFFERENT", difference),
-        };
+        let (told, lines) = tell(&driver, &component, recorded, &parts);
         let volume = recorded.volume.as_deref().unwrap_or_default();
         let title = format!("{} {} {volume}", recorded.time, recorded.operation);
-        output.text(&format!("{word}  {}", printable(title.trim_end())))?;
+        text += &format!("{:<10}  {}\n", told.word(), printable(title.trim_end()));
         for line in lines {
-            output.text(&format!("           {}", printable(line)))?;
+            text += &format!("            {}\n", printable(&line));
         }
+        all.push(told);
     }
-    let count = recording.recorded.len();
-    match different {
-        0 => output.text(&format!("{count} calls have the same reply")),
-        _ => bail!("{different} of {count} calls went otherwise"),
+    let count_of = |told| all.iter().filter(|it| **it == told).count();
+    let (same, in_part, not_played) =
+        (count_of(Told::Same), count_of(Told::InPart), count_of(Told::NotPlayed));
+    text += &format!(
+        "of {count} calls {same} have the same reply, {in_part} were played in part, {not_played} not at all"
+    );
+    let written = output.text(&text);
+    match count_of(Told::Different) {
+        0 => written,
+        different => bail!("{different} of {count} calls went otherwise"),
     }
 }
 
@@ -97,86 +101,120 @@ fn driver_of(recording: &Recording) -> Result<DriverName> {
     }
 }
 
+/// Fails if a call would not be played, or played for two.
+fn parts_belong(recording: &Recording) -> Result<()> {
+    let mut ids = BTreeSet::new();
+    for recorded in &recording.recorded {
+        if !ids.insert(recorded.id.as_str()) {
+            bail!("it has `[[recorded]]` with the id {} twice; take one out", recorded.id);
+        }
+    }
+    for call in &recording.calls {
+        match &call.part_of {
+            Some(id) if ids.contains(id.as_str()) => {}
+            Some(id) => bail!(
+                "the call {:?} is part of {id}, and there is no `[[recorded]]` with that id",
+                call.name
+            ),
+            None => bail!(
+                "the call {:?} was recorded of no driver; `wasmount test` plays such calls",
+                call.name
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// What there is to tell of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// The reply was found out here, and is the one on record.
+    Same,
+    /// The component did as is on record, and the reply is not its alone.
+    InPart,
+    /// Neither is there anything to play, nor does the reply follow from what the driver is.
+    NotPlayed,
+    Different,
+}
+
+impl Told {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::InPart => "in part",
+            Self::NotPlayed => "not played",
+            Self::Different => "DIFFERENT",
+        }
+    }
+}
+
 /// An operation that was played.
 struct Played {
-    /// What its end was on record, and what that means for kubelet.
-    recorded: Result<Reply, Failure>,
+    /// What its end was on record.
+    recorded: End,
     /// The same as it was played; none if it did something that is not on record, to which nobody
     /// knows the answer.
-    played: Option<Result<Reply, Failure>>,
-    mismatch: Option<recording::Mismatch>,
+    played: Option<End>,
+    mismatch: Option<Mismatch>,
 }
 
 impl Played {
     fn play(driver: &DriverName, guests: &mut Guests, image: &Image, call: &Call) -> Result<Self> {
         let (mismatch, ending) = play::play(guests.next(image)?, call)?;
         let played = match ending {
-            Ending::Finished(outcome) => Some(conclude(driver, call, outcome)?),
+            Ending::Finished(outcome) => Some(reply::conclude(driver, call, outcome)?),
             Ending::Ended(failure) => Some(Err(failure)),
             Ending::Unknown => None,
         };
-        let recorded = match words::ending(&call.outcome)? {
-            Ok(outcome) => conclude(driver, call, outcome)?,
-            Err(failure) => Err(failure),
-        };
-        Ok(Self { recorded, played, mismatch })
+        Ok(Self { recorded: reply::on_record(driver, call)?, played, mismatch })
     }
 }
 
-/// What an end means for kubelet.
-fn conclude(driver: &DriverName, call: &Call, outcome: Outcome) -> Result<Result<Reply, Failure>> {
-    let volume: VolumeName = call.volume.parse()?;
-    let operation = words::operation(call.operation);
-    let asked = conclusion::Asked { operation, driver, volume: &volume };
-    let attaches = call.host_calls.iter().any(|host_call| {
-        host_call.function.name == "mount-target.attach"
-            && host_call.answer == recording::Answer::Done
-    });
-    Ok(concluded(asked, outcome, attaches, Cleaner::of_placeholder().redactor()))
-}
-
-/// The reply, as kubelet would read it.
-fn reply(
-    driver: &DriverName,
-    operation: Option<Operation>,
-    end: &Result<Reply, Failure>,
-) -> String {
-    let failed = |failure| Reply::failure(Some(driver), operation, failure);
-    let reply = end.as_ref().map_or_else(failed, Clone::clone);
-    String::from_utf8_lossy(&reply.to_json_line()).trim_end().to_owned()
-}
-
-/// How the reply comes to be the same, or what is different.
+/// How a call went, and the lines to say about it.
 fn tell(
     driver: &DriverName,
+    component: &Component,
     recorded: &Recorded,
     parts: &[Played],
-) -> Result<Vec<String>, Vec<String>> {
-    let operation = Operation::parse(recorded.operation.as_bytes());
-    let reply = |end| reply(driver, operation, end);
+) -> (Told, Vec<String>) {
+    let on_record = format!("recorded  {}", recorded.reply);
     if let Some(part) = parts.iter().find(|part| part.mismatch.is_some()) {
-        let mut lines = vec![format!("recorded  {}", recorded.reply)];
-        match &part.played {
+        let replayed = match &part.played {
             // The host went on as it did.
             Some(end) if *end == part.recorded => {
-                lines.push(
-                    "replayed  the same, after something else was asked of the host".to_owned(),
-                );
+                "the same, after something else was asked of the host".to_owned()
             }
-            Some(end) => lines.push(format!("replayed  {}", reply(end))),
-            None => {
-                lines.push("replayed  not to be told: the host was asked something else".to_owned())
-            }
-        }
+            end => reply::of_ends(driver, recorded, end)
+                .unwrap_or_else(|| "not to be told: the host was asked something else".to_owned()),
+        };
+        let mut lines = vec![on_record, format!("replayed  {replayed}")];
         let mismatch = part.mismatch.iter().map(ToString::to_string).collect::<String>();
         lines.extend(mismatch.lines().map(str::to_owned));
-        return Err(lines);
+        return (Told::Different, lines);
     }
-    let mut lines = vec![recorded.reply.clone()];
-    let last = parts.last().and_then(|part| part.played.as_ref());
-    // What the host did after the component had ended is on record, and not done again.
-    if last.map(reply).as_ref() != Some(&recorded.reply) {
-        lines.extend(recorded.host.iter().map(|act| format!("on record: {act}")));
+    let ends = parts.iter().filter_map(|part| part.played.as_ref());
+    let replayed = match parts {
+        [] => reply::of_component(driver, recorded, &component.inspection),
+        _ => reply::of_ends(driver, recorded, ends),
+    };
+    match (recorded.reply_follows, replayed) {
+        (true, Some(replayed)) if replayed == recorded.reply => (Told::Same, vec![replayed]),
+        (true, replayed) => {
+            let replayed = replayed.unwrap_or_else(|| {
+                "not to be told: the component would be asked, and no [[call]] says what".to_owned()
+            });
+            (Told::Different, vec![on_record, format!("replayed  {replayed}")])
+        }
+        (false, replayed) => {
+            let mut lines = vec![on_record];
+            lines.extend(recorded.host.iter().map(|act| format!("on record: {act}")));
+            match (parts, replayed) {
+                ([_, ..], Some(replayed)) => {
+                    lines.insert(1, format!("component {replayed}"));
+                    (Told::InPart, lines)
+                }
+                _ => (Told::NotPlayed, lines),
+            }
+        }
     }
-    Ok(lines)
 }

@@ -1,19 +1,20 @@
 //! The file that calls are recorded in: a new one, or one that holds a recording already.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::OFlags;
-use wasmount_recording::Recording;
+use wasmount_recording::{MAX_RECORDING, Recording};
 
 /// What a new file begins with.
 const HEAD: &str = "\
 # Calls of a driver, recorded by `wasmount call --record`. `wasmount replay` plays them again, and each
-# [[call]] can stand in a driver's tests/calls.toml. Secrets are [secret]; options of volumes and settings of
-# the operator are as they were.
+# [[call]] can stand in a driver's tests/calls.toml. Secrets are [secret], also in the encodings that programs
+# usually put them in. A part of one, or what a component that was revealed one has made of it otherwise, is as
+# it was, and so are options of volumes and settings of the operator: read it before you pass it on.
 ";
 
 /// A file to append to.
@@ -21,7 +22,8 @@ const HEAD: &str = "\
 pub(super) struct File {
     path: PathBuf,
     file: fs::File,
-    is_new: bool,
+    /// Its length, in bytes.
+    length: usize,
 }
 
 impl File {
@@ -36,18 +38,32 @@ impl File {
             bail!("{name} is not a regular file");
         }
         let mut text = String::new();
-        file.read_to_string(&mut text).with_context(|| format!("reading {name}"))?;
-        let is_new = text.is_empty();
-        if let (false, Err(error)) = (is_new, Recording::parse(&text)) {
+        let read = Read::take(&mut file, MAX_RECORDING + 1).read_to_string(&mut text);
+        read.with_context(|| format!("reading {name}"))?;
+        let file = Self { path: path.to_owned(), file, length: text.len() };
+        file.has_room(0)?;
+        if let (false, Err(error)) = (text.is_empty(), Recording::parse(&text)) {
             bail!("{name} is no recording, and is left as it is: {error}");
         }
-        Ok(Self { path: path.to_owned(), file, is_new })
+        Ok(file)
     }
 
-    /// Appends a call, whole.
+    /// Appends a call, whole, unless nobody could read the file any more then.
     pub(super) fn append(&mut self, text: &str) -> Result<()> {
-        let head = if self.is_new { HEAD } else { "" };
+        Recording::parse(text).context("it has come out as no recording")?;
+        let head = if self.length == 0 { HEAD } else { "" };
+        self.has_room(head.len() + text.len())?;
         let written = self.file.write_all(format!("{head}{text}").as_bytes());
         written.with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    fn has_room(&self, more: usize) -> Result<()> {
+        if (self.length + more) as u64 > MAX_RECORDING {
+            bail!(
+                "{} would be longer than the {MAX_RECORDING} bytes that are read of a recording; use another file",
+                self.path.display()
+            );
+        }
+        Ok(())
     }
 }

@@ -79,6 +79,14 @@ impl<'e> Part<'e> {
         asked.into_iter().chain(self.host.iter().map(|act| format!("{name}: {act}"))).collect()
     }
 
+    /// What is said of a component that came to an end which has no words.
+    pub(super) fn untold(&self) -> Option<String> {
+        let name = self.operation.name();
+        let untold = self.start.is_some() && self.end.is_some();
+        untold
+            .then(|| format!("{name}: what the component did is nothing that a recording can say"))
+    }
+
     /// What the component did; none if it was not asked, or its end was not waited for.
     pub(super) fn call(&self, id: &str, cleaner: &Cleaner) -> Option<Call> {
         let (start, end) = (self.start?, self.end.as_ref()?);

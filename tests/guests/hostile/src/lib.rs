@@ -105,6 +105,12 @@ fn misbehave(option: &dyn Fn(&str) -> Option<String>, target: Option<&MountTarge
         Some("wait") => {
             devices::wait("disk", "vol-1", std::time::Duration::from_secs(100)).map(drop)
         }
+        // More than is observed of a call.
+        Some("flood") => {
+            let value = vec![b'x'; 60_000];
+            (0..700).for_each(|_| drop(wasmount_guest_sdk::state::put("key", &value)));
+            Ok(())
+        }
         Some("reveal") => {
             let value = wasmount_guest_sdk::secrets::open("password")?.reveal()?;
             let text = String::from_utf8_lossy(&value).into_owned();
