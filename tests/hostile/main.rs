@@ -8,31 +8,23 @@
 mod cases;
 mod component;
 mod lowered;
-mod rehearsed;
 mod script;
-mod seen;
 mod surface;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 use wasmount_core::call::Attachment;
 use wasmount_tests::{
-    Answer, Driver, LOOP_IMAGE_GRANTS, Node, UID, base64, figures, options, program,
+    Answer, Decided, Driver, LOOP_IMAGE_GRANTS, Node, State, UID, base64, figures, options, program,
 };
 
 use cases::{Case, cases};
-use rehearsed::Decided;
-use seen::Seen;
 use surface::Surface;
 
 const DRIVER: &str = "example.com/misuse";
-
-/// How often it is looked whether a node is as it was.
-const LOOKS: u32 = 300;
 
 /// All that can be granted, within what an operator would.
 const GRANTS: &str = include_str!("grants.toml");
@@ -81,9 +73,10 @@ fn misuse_is_refused_and_changes_nothing() {
         let seen = seen.unwrap_or_else(|| look(&node, &driver, case, volume));
         for case in group {
             let args = arguments(&driver, case, &case.operation, volume, number);
-            let before = Seen::on(&node);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let before = State::all_of(&node);
             let rehearsed = Decided::rehearsed(&node, &driver, &args);
-            let changes_of_it = changes(&node, &before);
+            let changes_of_it = before.changes(&node);
             if !changes_of_it.is_empty() {
                 wrong +=
                     &format!("\nexplaining {} has changed the node:\n{changes_of_it}", case.name);
@@ -104,7 +97,7 @@ fn misuse_is_refused_and_changes_nothing() {
             {
                 wrong += &format!("\n{}: no line of the log says {wanted}\n", case.name);
             }
-            let changes = changes(&node, &seen);
+            let changes = seen.changes(&node);
             if !changes.is_empty() {
                 wrong += &format!("\n{} has changed the node:\n{changes}", case.name);
             }
@@ -163,23 +156,12 @@ fn try_out(
     (rest.fold(first, |text, part| text + "/dev/loop{n}" + part), decided)
 }
 
-/// What is not as it was. A loop device clears itself in the kernel's own time after its last user is
-/// gone, so it is looked again a few times.
-fn changes(node: &Node, seen: &Seen) -> String {
-    let look = || seen.differences(&Seen::on(node));
-    let again = || {
-        std::thread::sleep(Duration::from_millis(10));
-        look()
-    };
-    (0..LOOKS).fold(look(), |changes, _| if changes.is_empty() { changes } else { again() })
-}
-
 /// The node, once no call is under way. The directories that kubelet makes are no change of the
 /// driver's.
-fn look(node: &Node, driver: &Driver<'_>, case: &Case, volume: usize) -> Seen {
+fn look(node: &Node, driver: &Driver<'_>, case: &Case, volume: usize) -> State {
     let _ = arguments(driver, case, &case.operation, volume, volume);
     driver.log();
-    Seen::on(node)
+    State::of(node)
 }
 
 fn call(driver: &Driver<'_>, case: &Case, operation: &str, volume: usize, number: usize) -> Answer {

@@ -16,10 +16,12 @@ pub mod machine;
 mod node;
 mod process;
 mod reboot;
+mod rehearsed;
 mod running;
 mod secret;
 mod seen;
 mod starts;
+mod state;
 mod storage;
 
 pub use answer::Answer;
@@ -28,10 +30,12 @@ pub use figures::{asked, figures, figures_are_wanted};
 pub use killed::{dies, killed, points_met};
 pub use node::{Driver, Node, UID, answer, is_mount_point, options, options_as};
 pub use process::Process;
+pub use rehearsed::Decided;
 pub use running::{Lock, Running, until};
 pub use secret::{Secret, base64};
 pub use seen::{mount_options, open_the_way, owner, read_as};
 pub use starts::between_starts;
+pub use state::State;
 pub use storage::Storage;
 
 use std::path::PathBuf;

@@ -53,6 +53,11 @@ pub enum Command {
     Call(Call),
     /// Rehearse a call: say what of it would be allowed, by which line of grants.toml, and what it
     /// would do. Nothing is changed
+    ///
+    /// It waits for no call and none waits for it, but while it lasts it has the volume's device
+    /// open, or a read-only loop device of its image. A call for the same volume that comes just then
+    /// may find the image in use, and kubelet has to try again: explain no call for a volume that is
+    /// being set up or taken down.
     Explain(Explain),
     /// Play recorded calls with a component again, and say which it answers otherwise
     Replay(Replay),

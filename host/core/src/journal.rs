@@ -13,7 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::call::DriverName;
@@ -250,6 +250,7 @@ pub(crate) fn private_dir(path: &Path) -> Result<OwnedFd, Failure> {
     };
     match open() {
         Err(Errno::NOENT) if rehearsal::is_on() => {
+            can_be_made(path).map_err(|error| failed("making", &error.into()))?;
             return mounts::empty_directory().map_err(|error| failed("making", &error.into()));
         }
         Err(Errno::NOENT) => {}
@@ -259,6 +260,16 @@ pub(crate) fn private_dir(path: &Path) -> Result<OwnedFd, Failure> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(path).map_err(|error| failed("making", &error))?;
     open().map_err(|error| failed("opening", &error.into()))
+}
+
+/// Whether a directory that is absent could be made, as far as can be told without doing it.
+fn can_be_made(path: &Path) -> Result<(), Errno> {
+    let may = Access::WRITE_OK | Access::EXEC_OK;
+    let above = path.ancestors().skip(1);
+    above
+        .map(|directory| rustix::fs::accessat(CWD, directory, may, AtFlags::EACCESS))
+        .find(|result| *result != Err(Errno::NOENT))
+        .unwrap_or(Err(Errno::NOENT))
 }
 
 /// A record's file name.

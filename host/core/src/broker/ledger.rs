@@ -15,6 +15,7 @@ use crate::journal::lock::{Before, Lock};
 use crate::journal::record::{FormatRef, VolumeRecord};
 use crate::journal::{Journal, boot_id};
 use crate::link::Link;
+use crate::rehearsal;
 
 /// The volume's memory while a call works on it.
 #[derive(Debug)]
@@ -76,6 +77,10 @@ impl Ledger {
         let _lock = Lock::try_take(&self.run_dir, &driver, &held.key).map_err(|_| refusal())?;
         if !self.journal.drop_stale(identity, &held)? {
             return Err(refusal());
+        }
+        // What a rehearsal has not removed it cannot take either.
+        if rehearsal::is_on() {
+            return Ok(());
         }
         match self.journal.claim(identity, &self.key)? {
             None => Ok(()),

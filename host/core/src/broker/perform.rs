@@ -54,10 +54,7 @@ impl Work<'_> {
             }
             Act::TargetIsMounted(granted) => {
                 let target = granted.into_inner();
-                Ok(Response::Flag(match rehearsal::is_mounted(&target.path) {
-                    Some(mounted) => mounted,
-                    None => target::mounted(&target)?.is_some(),
-                }))
+                Ok(Response::Flag(target::mounted(&target)?.is_some()))
             }
             Act::TargetAttach { attach, seal } => {
                 if let Some(pending) = seal {

@@ -154,13 +154,18 @@ pub(super) fn is_another_path(device: &Device, number: (u32, u32)) -> Result<boo
 
 /// Its size in bytes.
 pub fn size(device: &Device) -> Result<u64, Failure> {
+    rehearsal::size(device.number).map_or_else(|| readable(device), Ok)
+}
+
+/// How many bytes of it can be read: fewer than its size where it has grown in a rehearsal.
+pub(super) fn readable(device: &Device) -> Result<u64, Failure> {
     raw::block_size_bytes(&device.file)
         .map_err(failed(format_args!("reading the size of {}", device.node.display())))
 }
 
 /// Whether the kernel refuses to write to it.
 pub fn is_read_only(device: &Device) -> Result<bool, Failure> {
-    if rehearsal::is_writable(&device.identity) {
+    if rehearsal::is_writable(device.number) {
         return Ok(false);
     }
     raw::block_read_only(&device.file)
@@ -170,7 +175,7 @@ pub fn is_read_only(device: &Device) -> Result<bool, Failure> {
 
 /// Whether it is still the device that was found: `device-changed` if not.
 pub fn recheck(device: &Device) -> Result<(), Failure> {
-    let gone = rehearsal::is_gone(&device.identity);
+    let gone = rehearsal::is_gone(device.number);
     if !gone && sequence(&device.file)? == device.sequence && proves(device)? {
         return Ok(());
     }
@@ -184,17 +189,14 @@ pub fn recheck(device: &Device) -> Result<(), Failure> {
 /// Whether something has claimed the device: a mount, swap, a RAID or mapper device, a tool.
 /// Of a partition also whether something has claimed the whole disk, and the other way round.
 pub fn in_use(device: &Device) -> Result<bool, Failure> {
-    // It is given back at once, since the kernel or a tool claims it next.
-    claim(device).map(|claimed| claimed.is_none())
-}
-
-/// Claims the device, which the kernel gives to one exclusive opener, until the descriptor is closed.
-/// None if something has it.
-pub(super) fn claim(device: &Device) -> Result<Option<OwnedFd>, Failure> {
+    if rehearsal::is_held(device.number) {
+        return Ok(true);
+    }
     let path = device.path_by_descriptor();
     match openat(CWD, &path, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(claimed) => Ok(Some(claimed)),
-        Err(Errno::BUSY) => Ok(None),
+        // It is given back at once, since the kernel or a tool claims it next.
+        Ok(_) => Ok(false),
+        Err(Errno::BUSY) => Ok(!rehearsal::has_unmounted()),
         Err(error) => Err(failed(format_args!("opening {}", device.node.display()))(error)),
     }
 }

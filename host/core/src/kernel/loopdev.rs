@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use self::users::users;
 use super::device::{self, Device, Proof};
-use super::images::ImageFile;
+use super::images::{self, ImageFile};
 use super::raw::{self, LoopInfo};
 use super::{failed, target, unfit};
 use crate::call::Access;
@@ -30,6 +30,9 @@ use crate::rehearsal;
 
 /// Major number of loop devices, linux/major.h.
 const LOOP_MAJOR: u32 = 7;
+
+/// The unit in which the kernel counts a block device's size, in bytes.
+const SECTOR: u64 = 512;
 
 /// How often a free device that somebody else was faster to take is asked for again.
 const MAX_RACES: usize = 32;
@@ -47,19 +50,20 @@ pub struct LoopAttach {
 /// loop device of this node has the same file, and is not just about to vanish.
 pub fn attach(attach: Granted<LoopAttach>) -> Result<Device, Failure> {
     let LoopAttach { image, access } = attach.into_inner();
-    rehearsal::attached(&image.identity, access);
     let what = format!("attaching {}", image.path().display());
     // The lock keeps another call, of whatever driver, from doing the same at the same time.
-    let _lock = Lock::take(&image)?;
+    let _lock = (!rehearsal::is_on()).then(|| Lock::take(&image)).transpose()?;
     refuse_if_attached(&image, &what)?;
-    // Through one that stands in nothing can be written.
-    let access = if rehearsal::is_on() { Access::ReadOnly } else { access };
     // A description of its own: the kernel keeps it, and the lock must not stay with it.
     let (open, flags) = match access {
         Access::ReadOnly => (OFlags::RDONLY, raw::LO_AUTOCLEAR | raw::LO_READ_ONLY),
+        // Through one that stands in nothing can be written.
+        Access::ReadWrite if rehearsal::is_on() => {
+            (OFlags::RDWR, raw::LO_AUTOCLEAR | raw::LO_READ_ONLY)
+        }
         Access::ReadWrite => (OFlags::RDWR, raw::LO_AUTOCLEAR),
     };
-    let path = super::images::path_by_descriptor(&image.file);
+    let path = images::path_by_descriptor(&image.file);
     let backing =
         openat(CWD, path, open | OFlags::CLOEXEC, Mode::empty()).map_err(failed(&what))?;
     for _ in 0..MAX_RACES {
@@ -77,6 +81,9 @@ pub fn attach(attach: Granted<LoopAttach>) -> Result<Device, Failure> {
             Err(error) => return Err(failed(&what)(error)),
         }
         let device = into_device(node, file, &image)?;
+        if rehearsal::is_on() {
+            rehearsal::attached(device.number, access, whole_sectors(images::size(&image)?));
+        }
         device::recheck(&device)?;
         return Ok(device);
     }
@@ -176,12 +183,11 @@ pub fn detach(device: Granted<Rc<Device>>) -> Result<(), Failure> {
     }
     device::recheck(&device)?;
     // The kernel would only note the wish, and do it at some later unmount.
-    let unmounted = rehearsal::has_unmounted();
-    if !unmounted && !device::soon(|| device::in_use(&device).map(|used| !used))? {
+    if !device::soon(|| device::in_use(&device).map(|used| !used))? {
         return Err(unfit("busy", format!("{what}: it is still mounted or otherwise in use")));
     }
     if rehearsal::is_on() {
-        rehearsal::taken_down(&device.identity);
+        rehearsal::taken_down(device.number, &device.identity);
         return Ok(());
     }
     match raw::loop_clear(&device.file) {
@@ -195,6 +201,10 @@ pub fn detach(device: Granted<Rc<Device>>) -> Result<(), Failure> {
 pub fn refresh(device: &Device) -> Result<(), Failure> {
     device::recheck(device)?;
     if rehearsal::is_on() {
+        let length = rehearsal::length(&device.identity);
+        if let Some(length) = length.map_or_else(|| backing_length(device), |it| Ok(Some(it)))? {
+            rehearsal::resized(device.number, whole_sectors(length));
+        }
         return Ok(());
     }
     let what = format!("making {} as large as its image", device.node().display());
@@ -228,6 +238,9 @@ fn refuse_if_attached(image: &ImageFile, what: &str) -> Result<(), Failure> {
         vanishing = None;
         // All are closed before the next look, since a device stays as long as it is open anywhere.
         for (node, file) in users(image)? {
+            if device::block_number(&file)?.is_some_and(rehearsal::is_gone) {
+                continue;
+            }
             match raw::loop_status(&file) {
                 Ok(info) if name(&info) != image.identity.as_bytes() => return Err(refusal(&node)),
                 Ok(info) if info.flags & raw::LO_AUTOCLEAR == 0 => return Err(refusal(&node)),
@@ -241,6 +254,18 @@ fn refuse_if_attached(image: &ImageFile, what: &str) -> Result<(), Failure> {
         Some(node) if !free => Err(refusal(&node)),
         _ => Ok(()),
     }
+}
+
+/// How long the file is that backs a loop device; none if nothing leads to it any more.
+fn backing_length(device: &Device) -> Result<Option<u64>, Failure> {
+    let Proof::Loop { image: Some(image), .. } = &device.proof else { return Ok(None) };
+    let found = image.metadata();
+    found.map(|found| Some(found.len())).map_err(|error| Failure::io("looking at an image", &error))
+}
+
+/// How much of a file a loop device has: the kernel counts in sectors.
+fn whole_sectors(length: u64) -> u64 {
+    length / SECTOR * SECTOR
 }
 
 fn into_device(node: PathBuf, file: File, image: &ImageFile) -> Result<Device, Failure> {

@@ -48,7 +48,7 @@ pub struct PendingMount {
     attached: Cell<bool>,
     /// In a rehearsal, where nothing is mounted: what holds the device as the mount would.
     #[expect(dead_code, reason = "held, not read")]
-    holds: rehearsal::Hold,
+    holds: Option<rehearsal::Hold>,
 }
 
 /// A mount of a block device's filesystem, to be made.
@@ -94,12 +94,7 @@ pub fn block(mount: Granted<BlockMount>) -> Result<PendingMount, Failure> {
     if rehearsal::filesystem(&device.identity) != Some(filesystem) {
         filesystems::ready_to_mount(&device, filesystem, access).map_err(|f| f.during(&what))?;
     }
-    let attributes = filesystems::attributes(&options)?;
-    if rehearsal::is_on() {
-        let holds = rehearsal::hold(device::claim(&device)?);
-        return Ok(PendingMount { holds, ..stand_in(access, filesystem.name())? });
-    }
-    let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let attributes = filesystems::attributes(&options)? | MountAttrFlags::MOUNT_ATTR_NODEV;
     let settings: Vec<_> = options.iter().filter_map(BlockOption::setting).collect();
     mount_device(&device, filesystem, access, attributes, &settings)
 }
@@ -131,6 +126,9 @@ pub(super) fn mount_device(
         twins::refuse_btrfs(device).map_err(|failure| failure.during(&what))?;
     }
     let mut context = Context::of_device(device, filesystem, &settings, &what)?;
+    if rehearsal::is_on() {
+        return rehearse(device, filesystem, access).map_err(|failure| failure.during(&what));
+    }
     let mut created = context.create(true);
     // How xfs says that it has the same UUID mounted; it says so of other mistakes, too.
     if created == Err(Errno::INVAL)
@@ -152,15 +150,25 @@ pub(super) fn mount_device(
     Ok(pending)
 }
 
+/// What stands in a rehearsal for the mount of a device, and holds it as that would.
+fn rehearse(
+    device: &Device,
+    filesystem: Filesystem,
+    access: Access,
+) -> Result<PendingMount, Failure> {
+    if filesystem == Filesystem::Xfs && !rehearsal::has_unmounted() {
+        twins::is_xfs_clone(device)?;
+    }
+    let stand_in = stand_in(device.number, access, filesystem.name())?;
+    Ok(PendingMount { holds: Some(rehearsal::hold(device.number)), ..stand_in })
+}
+
 /// Makes a bind of the recorded device mount's root. Read-only holds from before anybody sees
 /// it. A writable bind of a read-only mount is refused with `staged-read-only`.
 pub fn bind(bind: Granted<Bind>) -> Result<PendingMount, Failure> {
     let Bind { source, device, access } = bind.into_inner();
     let shown = source.path.display();
     let Some(entry) = target::entry(&source)? else {
-        if rehearsal::is_mounted(&source.path) == Some(true) {
-            return stand_in(access, "bind");
-        }
         let message = format!(
             "the volume's device is not mounted on {shown}; it has to be mounted again by mountdevice"
         );
@@ -174,6 +182,10 @@ pub fn bind(bind: Granted<Bind>) -> Result<PendingMount, Failure> {
         let message =
             format!("the volume is mounted read-only on {shown}, so a pod cannot have it writable");
         return Err(unfit("staged-read-only", message));
+    }
+    // A clone would keep the device in use.
+    if rehearsal::is_on() {
+        return stand_in(device, access, &entry.fs_type);
     }
     // What is pinned is looked at again, and what was looked at is what is cloned.
     let pin = source.pin()?;
@@ -210,18 +222,22 @@ pub fn attach(attach: Granted<Attach>) -> Result<Mounted, Failure> {
             "a mount can be attached only once",
         ));
     }
-    if rehearsal::is_made(&target.path) {
-        rehearsal::mounted(&target.path);
+    let busy = || unfit("target-busy", format!("something is mounted on {shown} already"));
+    if rehearsal::is_on() {
+        if target::mounted(&target)?.is_some() {
+            return Err(busy());
+        }
+        if !rehearsal::is_made(&target.path) {
+            target.pin()?;
+        }
+        rehearsal::mounted(&target.path, pending.describe());
+        pending.attached.set(true);
         return Ok(pending.describe());
     }
     let pin = target.pin()?;
     let (_, _, is_mounted) = describe(&pin)?;
     if is_mounted {
-        return Err(unfit("target-busy", format!("something is mounted on {shown} already")));
-    }
-    if rehearsal::is_on() {
-        rehearsal::mounted(&target.path);
-        return Ok(pending.describe());
+        return Err(busy());
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&pending.mount, c"", &pin, c"", flags)
@@ -235,15 +251,17 @@ pub fn attach(attach: Granted<Attach>) -> Result<Mounted, Failure> {
 pub fn unmount(target: Granted<Rc<Target>>) -> Result<bool, Failure> {
     let target = target.into_inner();
     let shown = target.path.display();
+    if rehearsal::is_on() {
+        let there = target::mounted(&target)?.is_some();
+        if there {
+            rehearsal::unmounted(&target.path);
+        }
+        return Ok(there);
+    }
     // umount2 takes no descriptor, and an open one of the mount itself would keep it busy.
     let Some(path) = target.path_by_descriptor() else {
         return Ok(false);
     };
-    if rehearsal::is_on() {
-        let there = target::mounted(&target)?.is_some();
-        rehearsal::unmounted(&target.path);
-        return Ok(there);
-    }
     let (mut unmounted, mut stacked) = (false, 0);
     let end = Instant::now() + BUSY;
     while stacked < MAX_STACKED {
@@ -270,10 +288,12 @@ pub fn unmount(target: Granted<Rc<Target>>) -> Result<bool, Failure> {
 }
 
 /// What stands in a rehearsal for a mount that is not made: an empty one, which vanishes.
-fn stand_in(access: Access, fs_type: &str) -> Result<PendingMount, Failure> {
+fn stand_in(device: (u32, u32), access: Access, fs_type: &str) -> Result<PendingMount, Failure> {
     let mount = empty_directory()
         .map_err(failed("making an empty mount, which stands in for one that is not made"))?;
-    PendingMount::new(mount, access, fs_type)
+    let pending = PendingMount::new(mount, access, fs_type)?;
+    let mounted = Mounted { device, ..pending.describe() };
+    Ok(PendingMount { mounted, ..pending })
 }
 
 /// The root of a detached filesystem in memory, with nothing in it.
@@ -289,13 +309,7 @@ impl PendingMount {
         let (mount_id, device, _) = describe(&mount)?;
         let mounted = Mounted { mount_id, device, access, fs_type: fs_type.to_owned() };
         let attached = Cell::new(false);
-        Ok(Self {
-            mount,
-            mounted,
-            access: Cell::new(access),
-            attached,
-            holds: rehearsal::Hold::default(),
-        })
+        Ok(Self { mount, mounted, access: Cell::new(access), attached, holds: None })
     }
 
     /// What will be mounted.
@@ -439,7 +453,7 @@ impl PendingMount {
             mounted: Mounted { mount_id: 0, device: (7, 0), access: Access::ReadWrite, fs_type },
             access: Cell::new(Access::ReadWrite),
             attached: Cell::new(false),
-            holds: rehearsal::Hold::default(),
+            holds: None,
         }
     }
 }

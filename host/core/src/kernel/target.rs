@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::{failed, invalid, unfit};
 use crate::call::Access;
 use crate::failure::{Code, Failure};
+use crate::rehearsal;
 
 /// The directory that a call is about.
 #[derive(Debug)]
@@ -153,8 +154,21 @@ pub(super) struct Entry {
     shared: bool,
 }
 
+impl Entry {
+    /// The line that there would be.
+    fn of(mounted: Mounted, point: &Path) -> Self {
+        let Mounted { mount_id: id, device, access, fs_type } = mounted;
+        let (root, point) = (PathBuf::from("/"), point.to_owned());
+        let read_only = access == Access::ReadOnly;
+        Self { id, device, root, point, read_only, fs_type, shared: false }
+    }
+}
+
 /// The mount on the target, with the device number that stat shows for it.
 pub(super) fn entry(target: &Target) -> Result<Option<Entry>, Failure> {
+    if let Some(mount) = rehearsal::mount_on(&target.path) {
+        return Ok(mount.map(|mounted| Entry::of(mounted, &target.path)));
+    }
     let Some(parent) = target.parent.as_ref().filter(|_| target.exists) else {
         return Ok(None);
     };

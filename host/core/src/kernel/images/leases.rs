@@ -86,6 +86,7 @@ pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
     let record = LeaseRecord { v: VERSION, driver, volume, node, image: identity, id, since };
     let name = name_for(&image)?;
     if rehearsal::is_on() {
+        image.dir.unnamed(&what)?;
         return match holder(&image)? {
             Some(held)
                 if held.is_for(&record.driver, &record.volume) && held.node == record.node =>
@@ -157,6 +158,8 @@ pub fn release(release: Granted<Release>) -> Result<bool, Failure> {
     }
     if rehearsal::is_on() {
         let there = names.iter().filter_map(|name| read(&dir, name).ok().flatten());
+        // Of what the rehearsal has changed it knows better.
+        let there = there.filter(|held| rehearsal::lease(&held.image).is_none());
         let ended: Vec<_> = there.chain(rehearsed).collect();
         let any = !ended.is_empty();
         ended.into_iter().for_each(rehearsal::released);

@@ -1,6 +1,9 @@
 //! Mounts on a real node.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+#[cfg(feature = "observe")]
+mod rehearsed;
+
 use std::fs;
 use std::io::Write as _;
 

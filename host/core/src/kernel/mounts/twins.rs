@@ -15,6 +15,7 @@ use crate::kernel::device::{self, Device};
 use crate::kernel::filesystems::Filesystem;
 use crate::kernel::target::{self, Mounted};
 use crate::kernel::{blank, bystanders, failed, raw, unfit, uuid};
+use crate::rehearsal;
 
 /// Whether a mount is of the device. With btrfs the kernel shows a number of its own for it, so
 /// it is asked through the root of the mount, which `read` opens.
@@ -34,7 +35,8 @@ pub(in crate::kernel) fn is_of(
 /// kernel keeps two of one fsid apart.
 pub(super) fn refuse_btrfs(device: &Device) -> Result<(), Failure> {
     let Ok(found) = blank::superblock(device)? else { return Ok(()) };
-    if btrfs_devices(found.uuid())?.is_empty() {
+    // What a rehearsal has unmounted is mounted still.
+    if rehearsal::has_unmounted() || btrfs_devices(found.uuid())?.is_empty() {
         return Ok(());
     }
     let message = format!(
