@@ -57,6 +57,65 @@ fn lines_are_numbered_and_chained_and_the_head_knows_the_last() {
     assert_eq!(last, digest(text.lines().last().expect("a line").as_bytes()));
 }
 
+/// A component that asks for the same again and again, to have what it does besides left out.
+#[test]
+fn what_a_flooded_call_has_no_room_for_is_counted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut audit = log(dir.path());
+    let mut asks = |call: &str, key: &str, decision: &str, reason: Option<&str>| {
+        let request = json!({ "call": call, "key": key });
+        audit.line(
+            "host-call",
+            json!({ "request": request, "decision": decision, "reason": reason }),
+        );
+    };
+    for _ in 0..2 * MAX_CALL / 1000 {
+        asks("state.get", &"x".repeat(1000), "allowed", None);
+    }
+    for key in ["a", "b", "c"] {
+        asks("secret.reveal", key, "allowed", None);
+        asks("images.open", key, "refused", Some("grant:images"));
+        asks("images.open", key, "allowed", Some("no-image"));
+    }
+    // Too long for a line, and told all the same.
+    asks("filesystems.format", &"x".repeat(MAX_LINE), "fault", Some("component-fault"));
+    (0..4).for_each(|_| audit.line("log", json!({ "message": "x" })));
+    audit.line("step", json!({ "operation": "mount" }));
+    audit.line("reply", json!({}));
+    audit.flush_last();
+    let path = dir.path().join("v~d.jsonl");
+    let lines = chained(std::slice::from_ref(&path));
+    assert!(std::fs::metadata(&path).expect("a log").len() < 2 * MAX_CALL as u64);
+    let reply = lines.last().expect("a line");
+    let reads = lines.iter().filter(|line| line["kind"] == "host-call");
+    let reads = reads.filter(|line| line["request"]["call"] == "state.get").count();
+    assert_eq!(
+        reply["omitted"],
+        json!({
+            "allowed": {
+                "log.write": 3, "secret.reveal": 2, "state.get": 2 * MAX_CALL / 1000 - reads,
+            },
+            "failed": { "images.open": 2 },
+            "refused": { "images.open": 2 },
+        })
+    );
+    let firsts: Vec<&Map<_, _>> =
+        lines.iter().filter(|line| line.get("request").is_some()).skip(reads).collect();
+    let told = |line: &&Map<String, Value>| {
+        (line["request"].clone(), line["decision"].clone(), line["reason"].clone())
+    };
+    assert_eq!(
+        firsts.iter().map(told).collect::<Vec<_>>(),
+        [
+            (json!({ "call": "secret.reveal", "key": "a" }), json!("allowed"), Value::Null),
+            (json!({ "call": "images.open", "key": "a" }), json!("refused"), json!("grant:images")),
+            (json!({ "call": "images.open", "key": "a" }), json!("allowed"), json!("no-image")),
+            (json!({ "call": "filesystems.format" }), json!("fault"), json!("component-fault")),
+        ]
+    );
+    assert!(lines.iter().any(|line| line["kind"] == "step"));
+}
+
 #[test]
 fn where_there_is_no_data_directory_there_is_no_head() {
     let dir = tempfile::tempdir().expect("a directory");
