@@ -97,7 +97,7 @@ const FIXTURES: &[Fixture] = &[
     Fixture {
         id: "grant-unused",
         severity: "note",
-        what: "[mounts.tmpfs] was never used in 1 calls since ",
+        what: "[mounts.tmpfs] was never used in 1 calls of this version since ",
         grants: &[],
         calls: &["unmount"],
         plant: NOTHING,

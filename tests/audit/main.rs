@@ -3,6 +3,7 @@
 
 mod browser;
 mod findings;
+mod flood;
 mod hostile;
 mod life;
 

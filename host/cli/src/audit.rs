@@ -2,6 +2,7 @@
 //! who says so, and what a reviewer should look at. It changes nothing, and decides nothing: what is
 //! allowed in a call is the driver's to say.
 
+mod deeds;
 mod findings;
 mod gather;
 mod html;

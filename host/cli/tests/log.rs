@@ -20,7 +20,7 @@ torn {"v":1,
 {"v":1,"call":"a1b2","time":1795247999.026,"kind":"reply","status":"Failure","code":"permission-denied","reason":"grant:filesystems","message":"not granted","operation":"mountdevice","process":7,"seq":5,"prev":"x"}
 {"v":1,"call":"c3d4","time":1795247999.008,"kind":"host-act","act":"target-unmount","seq":6,"prev":"x"}
 {"v":1,"call":"c3d4","time":1795247999.009,"kind":"reply","status":"Success","operation":"unmount","process":8,"seq":7,"prev":"x"}
-{"v":1,"call":"e5f6","time":1795248000.5,"kind":"reply","status":"Failure","code":"invalid-argument","reason":"path","message":"DIRECTORY is not one","operation":"mount","process":9,"seq":8,"prev":"x"}
+{"v":1,"call":"e5f6","time":1795248000.5,"kind":"reply","status":"Failure","code":"invalid-argument","reason":"path","message":"DIRECTORY is not one","operation":"mount","process":9,"seq":8,"prev":"x","omitted":{"allowed":{"secret.reveal":3},"refused":{"images.open":1200}}}
 {"v":1,"call":"0708","time":1795248001.25,"kind":"call","operation":"attach","volume":"pv\u001b[31m","target":null,"access":"read-write","ignored":[],"seq":9,"prev":"x"}
 "#;
 
@@ -93,6 +93,10 @@ fn all_of_one_call() -> Result<()> {
     let lines: String =
         LOG.lines().filter(|line| line.contains("c3d4")).flat_map(|line| [line, "\n"]).collect();
     assert_eq!(log(&logs, &["--call", "c3d4", "--json"])?.0, lines);
+    let e5f6 = log(&logs, &["--call", "e5f6"])?.0;
+    let omitted = "and, without lines in the log, since there were so many: secret.reveal 3 (allowed), \
+                   images.open 1200 (refused)\n";
+    assert!(e5f6.ends_with(omitted), "{e5f6}");
     let (printed, said, code) = log(&logs, &["--call", "ff"])?;
     let told = "wasmount: no call whose id begins with ff is in the log; `wasmount log` shows \
                 which are\n";

@@ -1,5 +1,5 @@
 //! What a reviewer should look at, each with why and what to do. What is wrong with the files is
-//! found by the code that `doctor` finds it with; here is what they say.
+//! found by the code that `doctor` finds it with; here is what they say. What was done is for `deeds`.
 
 use wasmount_core::bundle::Receipt;
 use wasmount_core::bundle::receipt::Signature;
@@ -7,7 +7,7 @@ use wasmount_core::grants::{Grants, Isolation, Size, Use};
 use wasmount_core::guest::engine::WASMTIME_VERSION;
 use wasmount_pack::{Capability, Inspection};
 
-use super::review::{Denial, Log, Row};
+use super::review::Row;
 use crate::coverage::{Coverage, Missing, lines};
 use crate::finding::Findings;
 
@@ -19,8 +19,6 @@ pub(super) struct Evidence<'a> {
     /// The same.
     pub(super) grants: Option<&'a Grants>,
     pub(super) rows: &'a [Row],
-    pub(super) denials: &'a [Denial],
-    pub(super) log: &'a Log,
     /// What this node's kernel lacks of the wall.
     pub(super) lacking: Option<&'a str>,
 }
@@ -39,14 +37,12 @@ impl Evidence<'_> {
         }
         for row in self.rows {
             examine_width(row, found);
-            self.examine_use(row, found);
         }
         if let Some(grants) = self.grants {
             examine_patterns(grants, found);
             examine_secrets(grants, found);
             self.examine_isolation(grants, found);
         }
-        self.examine_denials(found);
     }
 
     fn examine_versions(&self, found: &mut Findings) {
@@ -83,25 +79,6 @@ impl Evidence<'_> {
         );
     }
 
-    fn examine_use(&self, row: &Row, found: &mut Findings) {
-        if row.granted.is_none() || row.requested.is_none() || row.used.is_some() {
-            return;
-        }
-        // Before there were any calls, nothing could be used.
-        let Some(since) = self.log.since.as_ref().filter(|_| self.log.calls > 0) else { return };
-        let driver = &self.receipt.driver;
-        found.note(
-            "grant-unused",
-            format!(
-                "{} was never used in {} calls since {since}",
-                lines(row.capability),
-                self.log.calls
-            ),
-            "what is not needed is only of use to whoever takes the component over",
-            format!("if it stays so: `wasmount grants suggest {driver}`"),
-        );
-    }
-
     fn examine_isolation(&self, grants: &Grants, found: &mut Findings) {
         match (grants.isolation, self.lacking) {
             // With `full` the driver does not run, which was told with its needs.
@@ -118,25 +95,6 @@ impl Evidence<'_> {
                 "on a node with an older kernel the driver would run behind less of it",
                 "if all nodes are like this one: `isolation = \"full\"` in grants.toml",
             ),
-        }
-    }
-
-    fn examine_denials(&self, found: &mut Findings) {
-        for denial in self.denials {
-            let times = if denial.count == 1 {
-                "once".to_owned()
-            } else {
-                format!("{} times", denial.count)
-            };
-            found.warning(
-                "use-denied",
-                format!(
-                    "{} was refused {times}, last {} ({}): {}",
-                    denial.function, denial.last, denial.reason, denial.message
-                ),
-                "the component tried what it may not do: it lacks a grant, or it should not try",
-                format!("see `wasmount log {} --failed`", self.receipt.driver),
-            );
         }
     }
 }
@@ -363,8 +321,6 @@ mod tests {
                 inspection: Some(&inspection),
                 grants: Some(&Grants::parse(&grants).expect("grants")),
                 rows: &[],
-                denials: &[],
-                log: &Log::default(),
                 lacking,
             }
             .examine(&mut found);

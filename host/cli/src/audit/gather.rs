@@ -1,6 +1,7 @@
 //! One driver's review: what its files say, and what the node and the audit log say of it. What
 //! cannot be read is a finding, and the rest is told all the same.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use wasmount_core::bundle::{Bundle, COMPONENT, Receipt, receipt};
@@ -8,10 +9,13 @@ use wasmount_core::call::DriverName;
 use wasmount_core::grants::{Grants, Isolation as Demand};
 use wasmount_core::guest::landlock;
 use wasmount_pack::manifest::Ask;
-use wasmount_pack::{Capability, Inspection};
+use wasmount_pack::{Capability, Inspection, Parameters};
 
+use super::deeds::Deeds;
 use super::findings::{Evidence, functions_of, is_of_interest};
-use super::review::{self, Component, Denial, Installed, Isolation, Log, Requested, Review, Row};
+use super::review::{
+    self, Component, Denial, Installed, Isolation, Log, Requested, Review, Row, VOLUMES,
+};
 use super::settings;
 use crate::component;
 use crate::doctor::standing::Trusted;
@@ -24,6 +28,9 @@ use crate::log::verify;
 use crate::requested;
 use crate::time::rfc3339;
 use crate::used::{self, Used, Uses};
+
+/// How many volumes, or values of a parameter, are listed. The others are counted.
+const MAX_LISTED: usize = 64;
 
 /// What is reviewed with.
 pub(super) struct Desk<'a> {
@@ -83,10 +90,11 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
     let used = examine_log(receipt, found);
     let log = Log { since: used.since.map(rfc3339), calls: used.calls, rotated: used.rotated };
     review.denials = used.denials.iter().map(denial).collect();
+    let version_id = version.as_str();
     review.capabilities = Capability::ALL
         .into_iter()
         .map(|capability| Row {
-            used: used.capabilities.get(&capability).map(uses),
+            used: used.capabilities.get(&capability).map(|of| uses(of, version_id)),
             ..row(capability, inspection.as_ref(), grants.as_ref())
         })
         .filter(is_of_interest)
@@ -96,9 +104,15 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
         inspection: inspection.as_ref(),
         grants: grants.as_ref(),
         rows: &review.capabilities,
-        denials: &review.denials,
-        log: &log,
         lacking: lacking.as_deref(),
+    }
+    .examine(found);
+    Deeds {
+        driver: &receipt.driver,
+        version: version_id,
+        rows: &review.capabilities,
+        denials: &review.denials,
+        used: &used,
     }
     .examine(found);
     review.installed = Some(Installed {
@@ -152,30 +166,48 @@ fn examine_log(receipt: &Receipt, found: &mut Findings) -> Used {
     })
 }
 
-fn uses(uses: &Uses) -> review::Used {
-    let mut volumes: Vec<String> = uses.volumes.iter().cloned().collect();
-    if uses.more_volumes > 0 {
-        volumes.push(format!("and {} more", uses.more_volumes));
+fn uses(uses: &Uses, version: &str) -> review::Used {
+    let mut more = BTreeMap::new();
+    let (volumes, more_volumes) = listed(&uses.volumes);
+    let mut parameters = Parameters::new();
+    for (key, values) in &uses.parameters {
+        let (values, left) = listed(values);
+        parameters.insert(*key, values.into_iter().collect());
+        more.extend((left > 0).then_some((*key, left)));
     }
+    more.extend((more_volumes > 0).then_some((VOLUMES, more_volumes)));
     review::Used {
         count: uses.count,
+        failed: uses.failed,
+        by_this_version: uses.versions.get(version).copied().unwrap_or_default(),
+        omitted: uses.omitted,
         first: rfc3339(uses.first),
         last: rfc3339(uses.last),
         operations: uses.operations.keys().cloned().collect(),
         volumes,
-        parameters: uses.parameters.clone(),
+        parameters,
+        more,
     }
 }
 
 fn denial(denial: &used::Denial) -> Denial {
+    let (volumes, more_volumes) = listed(&denial.volumes);
     Denial {
         function: denial.function.clone(),
         reason: denial.reason.clone(),
-        message: denial.message.clone(),
+        messages: denial.messages.clone(),
+        more_messages: denial.more_messages,
         count: denial.count,
         last: rfc3339(denial.last),
-        volumes: denial.volumes.iter().cloned().collect(),
+        volumes,
+        more_volumes,
     }
+}
+
+/// As many as are listed, and how many there are besides.
+fn listed(all: &BTreeSet<String>) -> (Vec<String>, usize) {
+    let listed = all.iter().take(MAX_LISTED).cloned().collect();
+    (listed, all.len().saturating_sub(MAX_LISTED))
 }
 
 /// What the component asks for, if it is the one that was installed.
@@ -218,5 +250,40 @@ fn row(capability: Capability, inspection: Option<&Inspection>, grants: Option<&
         requested,
         granted: grants.and_then(|grants| granted::of(grants, capability)),
         used: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut_and_it_is_said() {
+        let many: BTreeSet<String> = (0..100).map(|n| format!("pv-{n:03}")).collect();
+        let used = uses(
+            &Uses {
+                count: 100,
+                failed: 2,
+                omitted: 0,
+                by_host: 0,
+                first: UNIX_EPOCH,
+                last: UNIX_EPOCH,
+                operations: BTreeMap::new(),
+                versions: BTreeMap::from([("before".to_owned(), 100)]),
+                volumes: many.clone(),
+                parameters: BTreeMap::from([("names", many)]),
+            },
+            "now",
+        );
+        assert_eq!(used.more, BTreeMap::from([("names", 36), (VOLUMES, 36)]));
+        assert_eq!((used.volumes.len(), used.parameters["names"].len()), (64, 64));
+        assert!(used.volumes().ends_with("pv-063, and 36 more"), "{}", used.volumes());
+        let row = Row { used: Some(used), ..row(Capability::Images, None, None) };
+        assert!(row.cells("names")[2].ends_with("pv-063, and 36 more"), "{:?}", row.cells("names"));
+        let summary = &row.summary()[2];
+        let expected = "100 times, last 1970-01-01T00:00:00Z; failed 2 times; not by this version";
+        assert_eq!(summary, expected);
     }
 }

@@ -3,6 +3,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::picture::Standing;
 use super::review::{Denial, Review, Row};
 use super::{Document, picture, text};
 use crate::finding::Finding;
@@ -115,7 +116,7 @@ fn table(rows: &[Row]) -> Markup {
             thead { tr { th { "Capability" } th { "Requested" } th { "Granted" } th { "Used" } } }
             @for row in rows {
                 @let [requested, granted, used] = row.summary();
-                tbody class=(picture::standing(row).class()) {
+                tbody class=[picture::standing(row).map(Standing::class)] {
                     tr.capability {
                         th scope="rowgroup" {
                             (row.capability.to_string()) @if row.super_privileged { " " (mark()) }
@@ -132,7 +133,7 @@ fn table(rows: &[Row]) -> Markup {
                             (used)
                             @if let Some(used) = &row.used {
                                 p.functions { "in " (used.operations.join(", ")) }
-                                p.functions { "for " (shown(&used.volumes.join(", "))) }
+                                p.functions { "for " (shown(&used.volumes())) }
                             }
                         }
                     }
@@ -158,8 +159,8 @@ fn denials(denials: &[Denial]) -> Markup {
                         th scope="row" { (denial.function) }
                         td { (denial.count) }
                         td { (denial.last) }
-                        td { (shown(&denial.volumes.join(", "))) }
-                        td { (shown(&denial.message)) " " code { (shown(&denial.reason)) } }
+                        td { (shown(&denial.volumes())) }
+                        td { (shown(&denial.told())) " " code { (shown(&denial.reason)) } }
                     }
                 }
             }

@@ -44,13 +44,16 @@ impl Standing {
     }
 }
 
-/// How it stands with a row's.
-pub(super) fn standing(row: &Row) -> Standing {
-    match (&row.granted, &row.requested, &row.used) {
-        (None, ..) => Standing::RequestedAndNotGranted,
-        (Some(_), None, _) => Standing::GrantedAndNotRequested,
-        (Some(_), Some(_), None) => Standing::GrantedAndNotUsed,
-        (Some(_), Some(_), Some(_)) => Standing::Used,
+/// How it stands with a row's. None if it was used once, and is neither granted nor requested any
+/// more.
+pub(super) fn standing(row: &Row) -> Option<Standing> {
+    let is_used = row.used.as_ref().is_some_and(|used| used.count > 0);
+    match (&row.granted, &row.requested) {
+        (None, None) => None,
+        (None, Some(_)) => Some(Standing::RequestedAndNotGranted),
+        (Some(_), None) => Some(Standing::GrantedAndNotRequested),
+        (Some(_), Some(_)) if is_used => Some(Standing::Used),
+        (Some(_), Some(_)) => Some(Standing::GrantedAndNotUsed),
     }
 }
 
@@ -68,28 +71,30 @@ const LETTERS: usize = 62;
 
 /// The picture.
 pub(super) fn of(review: &Review) -> Markup {
-    let rows = &review.capabilities;
+    let standing = |row| Some((row, standing(row)?));
+    let rows: Vec<(&Row, Standing)> = review.capabilities.iter().filter_map(standing).collect();
     let height = TOP + rows.len() * STEP + 30;
-    let middle = TOP + (rows.len() * STEP - (STEP - BOX)) / 2;
+    let middle = TOP + (rows.len() * STEP).saturating_sub(STEP - BOX) / 2;
     let name = review.installed.as_ref().map_or("?", |installed| &installed.component.name);
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) role="img"
             aria-label=(format!("What {} can reach", review.driver)) {
-            @for (row, top) in rows.iter().zip((TOP..).step_by(STEP)) {
-                (line(row, middle, top + BOX / 2))
+            @for ((_, standing), top) in rows.iter().zip((TOP..).step_by(STEP)) {
+                (line(*standing, middle, top + BOX / 2))
             }
             rect.component x="4" y=(middle - BOX / 2) width=(COMPONENT - 4) height=(BOX) rx="6" {}
             text.name x="16" y=(middle - 3) { (cut(name, 24)) }
             text x="16" y=(middle + 14) { "WebAssembly, no privileges" }
             rect.host x=(HOST - 5) y=(TOP - 10) width="10" height=(rows.len() * STEP + 8) rx="3" {}
-            @for (row, top) in rows.iter().zip((TOP..).step_by(STEP)) { (behind(row, top)) }
+            @for ((row, standing), top) in rows.iter().zip((TOP..).step_by(STEP)) {
+                (behind(row, *standing, top))
+            }
             (legend(height - 10))
         }
     }
 }
 
-fn line(row: &Row, from: usize, to: usize) -> Markup {
-    let standing = standing(row);
+fn line(standing: Standing, from: usize, to: usize) -> Markup {
     // What is withheld ends at the host.
     let goes_through = standing != Standing::RequestedAndNotGranted;
     let bend = COMPONENT + (HOST - COMPONENT) / 2;
@@ -104,8 +109,8 @@ fn line(row: &Row, from: usize, to: usize) -> Markup {
     }
 }
 
-fn behind(row: &Row, top: usize) -> Markup {
-    let class = format!("behind {}", standing(row).class());
+fn behind(row: &Row, standing: Standing, top: usize) -> Markup {
+    let class = format!("behind {}", standing.class());
     let details: Vec<String> = row
         .granted
         .iter()

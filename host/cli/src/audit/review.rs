@@ -1,7 +1,7 @@
 //! What a reviewer is told of one driver: plain data, the same in every format. Texts that a vendor
 //! or a volume's user wrote are in it as they are; each format makes them harmless in its own way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use wasmount_core::bundle::receipt::{Attaching, GrantsFrom, Signature};
@@ -108,7 +108,14 @@ pub(super) struct Requested {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Used {
+    /// How often it was done; 0 if it was only tried.
     pub(super) count: u64,
+    /// How often the host was to, and could not.
+    pub(super) failed: u64,
+    /// How many of `count` this version of the driver made.
+    pub(super) by_this_version: u64,
+    /// How many of `count` the log has no more of than their number.
+    pub(super) omitted: u64,
     /// RFC 3339.
     pub(super) first: String,
     /// RFC 3339.
@@ -116,6 +123,8 @@ pub(super) struct Used {
     pub(super) operations: Vec<String>,
     pub(super) volumes: Vec<String>,
     pub(super) parameters: Parameters,
+    /// How many values each list, by its key, has no room for.
+    pub(super) more: BTreeMap<&'static str, usize>,
 }
 
 /// A setting.
@@ -133,11 +142,16 @@ pub(super) struct Setting {
 pub(super) struct Denial {
     pub(super) function: String,
     pub(super) reason: String,
-    pub(super) message: String,
+    /// What the component was told, each text once.
+    pub(super) messages: Vec<String>,
+    /// How often it was told something else.
+    pub(super) more_messages: u64,
     pub(super) count: u64,
     /// RFC 3339.
     pub(super) last: String,
     pub(super) volumes: Vec<String>,
+    /// For how many volumes besides.
+    pub(super) more_volumes: usize,
 }
 
 impl Row {
@@ -151,14 +165,15 @@ impl Row {
 
     /// The three cells of a parameter; empty where there is no value.
     pub(super) fn cells(&self, key: &str) -> [String; 3] {
-        let shown = |parameters: Option<&Parameters>| {
+        let shown = |parameters: Option<&Parameters>, more: usize| {
             let values = parameters.and_then(|parameters| parameters.get(key));
-            values.map(|values| Vec::from_iter(values.iter().cloned()).join(", "))
+            values.map(|values| listed(values, more))
         };
+        let more = self.used.as_ref().and_then(|used| used.more.get(key).copied());
         [
-            shown(self.requested.as_ref().map(|requested| &requested.parameters)),
-            shown(self.granted.as_ref()),
-            shown(self.used.as_ref().map(|used| &used.parameters)),
+            shown(self.requested.as_ref().map(|requested| &requested.parameters), 0),
+            shown(self.granted.as_ref(), 0),
+            shown(self.used.as_ref().map(|used| &used.parameters), more.unwrap_or_default()),
         ]
         .map(Option::unwrap_or_default)
     }
@@ -167,10 +182,65 @@ impl Row {
     pub(super) fn summary(&self) -> [String; 3] {
         let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
         let used = match &self.used {
-            Some(Used { count: 1, last, .. }) => format!("once, {last}"),
-            Some(Used { count, last, .. }) => format!("{count} times, last {last}"),
+            Some(used) => used.summary(),
             None => "never".to_owned(),
         };
         [yes(self.requested.is_some()), yes(self.granted.is_some()), used]
+    }
+}
+
+impl Used {
+    fn summary(&self) -> String {
+        let Self { count, failed, last, .. } = self;
+        let done = match count {
+            0 => "never".to_owned(),
+            1 => format!("once, {last}"),
+            count => format!("{count} times, last {last}"),
+        };
+        let failed = match failed {
+            0 => String::new(),
+            1 => "; failed once".to_owned(),
+            failed => format!("; failed {failed} times"),
+        };
+        let before = match (self.by_this_version, count) {
+            (0, 1..) => "; not by this version",
+            _ => "",
+        };
+        let omitted = match self.omitted {
+            0 => String::new(),
+            omitted => format!("; {omitted} of them are not in the log"),
+        };
+        format!("{done}{failed}{before}{omitted}")
+    }
+
+    /// The volumes.
+    pub(super) fn volumes(&self) -> String {
+        listed(&self.volumes, self.more.get(VOLUMES).copied().unwrap_or_default())
+    }
+}
+
+impl Denial {
+    /// What the component was told.
+    pub(super) fn told(&self) -> String {
+        match self.more_messages {
+            0 => self.messages.join("; "),
+            more => format!("{}; and {more} times something else", self.messages.join("; ")),
+        }
+    }
+
+    /// The volumes.
+    pub(super) fn volumes(&self) -> String {
+        listed(&self.volumes, self.more_volumes)
+    }
+}
+
+/// The key of what a list of volumes has no room for.
+pub(super) const VOLUMES: &str = "volumes";
+
+fn listed<'a>(values: impl IntoIterator<Item = &'a String>, more: usize) -> String {
+    let values: Vec<&str> = values.into_iter().map(String::as_str).collect();
+    match more {
+        0 => values.join(", "),
+        more => format!("{}, and {more} more", values.join(", ")),
     }
 }

@@ -141,7 +141,11 @@ fn tell(line: &Line) -> Vec<String> {
             let level = line.text_of("level").map(printable).unwrap_or_default();
             return vec![format!("the component says ({level}): {}", message.unwrap_or_default())];
         }
-        REPLY => outcome(line),
+        REPLY => {
+            let told =
+                std::iter::once(outcome(line)).chain(message.filter(|text| !text.is_empty()));
+            return told.chain(omitted(line)).collect();
+        }
         _ => {
             let mut fields = line.fields.clone();
             for known in ["reason", "message", "seq", "prev"] {
@@ -152,6 +156,20 @@ fn tell(line: &Line) -> Vec<String> {
         }
     };
     std::iter::once(text).chain(message.filter(|message| !message.is_empty())).collect()
+}
+
+/// What the call asked for besides, which the log had no room for.
+fn omitted(reply: &Line) -> Option<String> {
+    let came = reply.fields.get("omitted")?.as_object()?;
+    let functions = came.iter().flat_map(|(came, functions)| {
+        let each = functions.as_object().into_iter().flatten();
+        each.map(move |(name, count)| format!("{} {count} ({})", printable(name), printable(came)))
+    });
+    let functions: Vec<String> = functions.collect();
+    Some(format!(
+        "and, without lines in the log, since there were so many: {}",
+        functions.join(", ")
+    ))
 }
 
 /// `name key=value key=value`, the name being the value of a key.

@@ -57,11 +57,14 @@ fn uses(parameters: Parameters<'_>) -> Uses {
     let values = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     Uses {
         count: 2,
+        failed: 0,
+        omitted: 0,
+        by_host: 0,
         first: UNIX_EPOCH,
         last: UNIX_EPOCH,
         operations: BTreeMap::from([("mount".to_owned(), 2)]),
+        versions: BTreeMap::new(),
         volumes: BTreeSet::new(),
-        more_volumes: 0,
         parameters: parameters.iter().map(|(key, list)| (*key, values(list))).collect(),
     }
 }

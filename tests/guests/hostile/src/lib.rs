@@ -8,7 +8,8 @@ mod host_call;
 
 use wasmount_guest_sdk::mounts::tmpfs::Tmpfs;
 use wasmount_guest_sdk::{
-    Code, Error, MountTarget, Result, VolumeRecord, VolumeSpec, clock, devices, export, info,
+    Code, Error, MountTarget, Result, VolumeRecord, VolumeSpec, clock, devices, export, images,
+    info, secrets,
 };
 
 struct Hostile;
@@ -93,6 +94,12 @@ fn misbehave(option: &dyn Fn(&str) -> Option<String>, target: Option<&MountTarge
         Some("log") => loop {
             info!("{}", "x".repeat(4096));
         },
+        // What it does after so much noise is what the noise is for.
+        Some("flood") => {
+            let name = "x".repeat(250);
+            (0..5000).for_each(|_| drop(images::open(&name)));
+            (0..3).try_for_each(|_| secrets::open("password")?.reveal().map(drop))
+        }
         Some("print") => {
             println!("{{\"status\":\"Success\"}}");
             eprintln!("noise");
@@ -112,7 +119,7 @@ fn misbehave(option: &dyn Fn(&str) -> Option<String>, target: Option<&MountTarge
             Ok(())
         }
         Some("reveal") => {
-            let value = wasmount_guest_sdk::secrets::open("password")?.reveal()?;
+            let value = secrets::open("password")?.reveal()?;
             let text = String::from_utf8_lossy(&value).into_owned();
             info!("the secret is {text}");
             Err(Error::internal("told", format!("the secret is {text}")))
