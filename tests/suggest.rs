@@ -1,10 +1,12 @@
 //! `wasmount grants suggest` after what a demo does with the shipped plugins: what it suggests is
-//! within the shipped grants, and the same can be done again under it. And the log of all that is
-//! in order.
+//! within the shipped grants and what the manifests ask for, and the same can be done again under it.
+//! And the log of all that is in order.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use wasmount_core::grants::Size;
 use wasmount_tests::{Answer, Driver, Node, UID, answer, base64, options, options_as, program};
 
 const LOOP_IMAGE: &str = include_str!("../plugins/loop-image/grants.toml");
@@ -95,6 +97,51 @@ fn suggested(node: &Node, driver: &Driver<'_>) -> (String, String) {
     (file.replace(&images, "IMAGES"), printed.stdout.clone())
 }
 
+/// What a driver is granted, by capability and parameter, as `audit` has it. Fails if it says that any of it
+/// is more than the manifest asks for.
+fn granted(node: &Node, driver: &Driver<'_>) -> BTreeMap<String, BTreeMap<String, Vec<String>>> {
+    let printed = wasmount(node, &["audit", driver.name(), "--format", "json"]);
+    let review = &printed.json()["drivers"][0];
+    for finding in review["findings"].as_array().expect("a list") {
+        let id = finding["id"].as_str().expect("an id");
+        let wide = ["grant-wider-than-request", "grant-beyond-request"];
+        assert!(!wide.contains(&id), "{finding}");
+    }
+    let rows = review["capabilities"].as_array().expect("a list").iter();
+    let rows = rows.filter(|row| !row["granted"].is_null());
+    rows.map(|row| {
+        let granted = serde_json::from_value(row["granted"].clone()).expect("parameters");
+        (row["capability"].as_str().expect("a name").to_owned(), granted)
+    })
+    .collect()
+}
+
+/// Fails if the second of two has anything that the first has not, or has all of it.
+fn is_narrower(
+    wide: &BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    narrow: &BTreeMap<String, BTreeMap<String, Vec<String>>>,
+) {
+    let covers = |key: &str, wide: &String, narrow: &String| {
+        let size = |text: &String| Size::try_from(text.clone()).map(Size::bytes);
+        match (key, wide.split_once('*')) {
+            ("max-size" | "max-files", _) => size(wide) >= size(narrow),
+            (_, Some((before, after))) => narrow.starts_with(before) && narrow.ends_with(after),
+            (_, None) => wide == narrow,
+        }
+    };
+    for (capability, parameters) in narrow {
+        for (key, values) in parameters {
+            let given = &wide[capability][key];
+            for value in values {
+                let is_given = given.iter().any(|wide| covers(key, wide, value));
+                assert!(is_given, "{capability} {key} {value} is not within {given:?}");
+            }
+        }
+        assert!(wide.contains_key(capability), "{capability}");
+    }
+    assert_ne!(wide, narrow);
+}
+
 fn apply(node: &Node, driver: &Driver<'_>, file: &str) {
     let path = node.path("suggested.toml");
     fs::write(&path, file).expect("written");
@@ -111,7 +158,9 @@ fn a_volume_lives_again_under_what_its_life_has_suggested() {
     live(&driver, "pv-1");
     let (file, whole) = suggested(&node, &driver);
     assert_eq!(file, SUGGESTED);
+    let before = granted(&node, &driver);
     apply(&node, &driver, &whole);
+    is_narrower(&before, &granted(&node, &driver));
     live(&driver, "pv-2");
     // There is nothing left to take away.
     assert_eq!(suggested(&node, &driver).0, file);
@@ -134,7 +183,9 @@ fn a_secret_becomes_files_again_under_what_it_has_suggested() {
     let (file, whole) = suggested(&node, &driver);
     driver.call(&["unmount", &driver.pod_dir(UID, "vol")]).success();
     assert_eq!(file, SUGGESTED_SECRETS);
+    let before = granted(&node, &driver);
     apply(&node, &driver, &whole);
+    is_narrower(&before, &granted(&node, &driver));
     mount();
     driver.call(&["unmount", &driver.pod_dir(UID, "vol")]).success();
     let head = wasmount(&node, &["log", "head"]);

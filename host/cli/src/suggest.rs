@@ -1,10 +1,13 @@
 //! `wasmount grants suggest`: the narrowest grants under which what the audit log has of a driver
-//! would have been allowed. They are within those that it has; nothing is applied.
+//! would have been allowed. They are within those that it has, and within what its manifest asks for;
+//! nothing is applied.
 //!
 //! What is in no log is not known to be needed: operations that were never seen are told, and what
 //! taking down may need is kept until it was seen.
 
 mod narrow;
+mod patterns;
+mod secrets;
 mod text;
 
 use std::time::{Duration, SystemTime};
@@ -21,6 +24,7 @@ use crate::log;
 use crate::output::Output;
 use crate::time::rfc3339;
 use crate::used::Used;
+use narrow::TAKING_DOWN;
 
 /// A log that reaches back less tells little of what a driver needs.
 const SHORT: Duration = Duration::from_secs(7 * 86_400);
@@ -47,7 +51,11 @@ pub fn run(arguments: &arguments::GrantsSuggest, output: &mut Output<'_>) -> Res
     let receipt = &present.bundle.receipt;
     let node_only = receipt.attaching() == Attaching::Node;
     let unseen = unseen(&used, &receipt.exports, node_only);
-    let asked = narrow::Asked { imports: &inspection.imports, unseen: &unseen };
+    let asked = narrow::Asked {
+        imports: &inspection.imports,
+        asks: &inspection.manifest.asks,
+        unseen: &unseen,
+    };
     let before = &present.bundle.grants_text;
     let sections = narrow::sections(before, &used, &asked)?;
     let after = text::file(&sections, &format!("{driver}, by its calls since {}", rfc3339(since)));
@@ -69,16 +77,23 @@ pub fn run(arguments: &arguments::GrantsSuggest, output: &mut Output<'_>) -> Res
     Ok(())
 }
 
-/// Operations of the driver that have never succeeded as far as the log reaches.
+/// Operations of the driver that have never succeeded as far as the log reaches. Taking down succeeds
+/// whatever becomes of the component, and where there is nothing to do: what it needs for it was
+/// seen if it was asked and did not fail.
 fn unseen(used: &Used, exports: &[String], node_only: bool) -> Vec<&'static str> {
-    let exported = OPERATIONS.iter().filter(|(interface, _)| {
-        exports.iter().any(|export| export == interface)
-            // The host mounts for pods what a driver mounts on the node.
-            || *interface == "volume"
-    });
-    let of = exported.flat_map(|(_, operations)| *operations).copied();
-    let of = of.filter(|operation| !(node_only && *operation == "isattached"));
-    of.filter(|operation| !used.succeeded.contains(*operation)).collect()
+    let exports = |interface: &str| exports.iter().any(|export| export == interface);
+    let was_seen = |interface: &str, operation: &str| {
+        let takes_down = TAKING_DOWN.iter().any(|of| of.name() == operation);
+        match takes_down && exports(interface) {
+            true => used.served.contains(operation),
+            false => used.succeeded.contains(operation),
+        }
+    };
+    // The host mounts for pods what a driver mounts on the node.
+    let exported = OPERATIONS.iter().filter(|(of, _)| exports(of) || *of == "volume");
+    let of = exported.flat_map(|(of, operations)| operations.iter().map(move |name| (*of, *name)));
+    let of = of.filter(|(_, operation)| !(node_only && *operation == "isattached"));
+    of.filter(|(of, operation)| !was_seen(of, operation)).map(|(_, operation)| operation).collect()
 }
 
 fn warn(used: &Used, since: SystemTime, unseen: &[&str], output: &mut Output<'_>) {
@@ -92,9 +107,16 @@ fn warn(used: &Used, since: SystemTime, unseen: &[&str], output: &mut Output<'_>
     }
     if !unseen.is_empty() {
         output.warn(&format!(
-            "in the log, these never succeeded: {}; what only they need is suggested to go",
+            "in the log, the component never succeeded with: {}; what only they need is suggested \
+             to go, but for what taking down may need",
             unseen.join(", ")
         ));
+    }
+    if !used.omitted.functions.is_empty() {
+        output.warn(
+            "calls have asked for more than the log has room for; what they asked for by functions \
+             that it has not all of is kept as it is",
+        );
     }
     if used.skipped > 0 {
         output.warn(&format!(

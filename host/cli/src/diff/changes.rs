@@ -308,7 +308,7 @@ fn compare(key: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) -> (How, b
 }
 
 /// Whether one value allows all that another does.
-fn covers(key: &str, wide: &str, narrow: &str) -> bool {
+pub fn covers(key: &str, wide: &str, narrow: &str) -> bool {
     let number = |text: &str| text.parse::<u64>().ok();
     let size = |text: &str| Size::try_from(text.to_owned()).ok();
     match key {

@@ -1,29 +1,34 @@
 //! From the present grants and what was used of them to those that would have been enough, section
-//! by section. Nothing gets wider here: every value is one that is granted, or within it.
+//! by section. Nothing gets wider here: every value is one that is granted and that the manifest asks
+//! for, or within both. What the log may have left out is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use toml::{Table, Value};
-use wasmount_core::call::{Operation, VolumeName};
+use wasmount_core::call::Operation;
 use wasmount_core::decide::operations;
 use wasmount_core::grants::{Grants, ImagePattern, Size};
-use wasmount_pack::{Capability, Import};
+use wasmount_core::kernel::filesystems::{BlockOption, Filesystem};
+use wasmount_pack::{Ask, Capability, Import};
 
-use super::text::{Fate, Key, Section, bare, inline, quoted};
+use super::patterns::{self, Patterns};
+use super::text::{Fate, Key, Section, inline, kept, list, new, quoted, same};
+use crate::diff::changes::covers;
 use crate::time::rfc3339;
 use crate::used::{Used, Uses};
 
-/// As many keys of a secret are granted by their names; of more, the patterns stay.
-const MAX_KEYS: usize = 32;
-
 /// The operations that take down.
-const TAKING_DOWN: [Operation; 3] =
+pub(super) const TAKING_DOWN: [Operation; 3] =
     [Operation::Unmount, Operation::UnmountDevice, Operation::Detach];
+
+/// Why what is granted and was used is suggested to go all the same.
+pub(super) const BEYOND: &str = "the manifest does not ask for it";
 
 /// What the component asks for.
 pub(super) struct Asked<'a> {
     pub(super) imports: &'a BTreeSet<Import>,
+    pub(super) asks: &'a [Ask],
     /// The operations that were never seen.
     pub(super) unseen: &'a [&'static str],
 }
@@ -31,6 +36,19 @@ pub(super) struct Asked<'a> {
 impl Asked<'_> {
     fn is_imported(&self, capability: Capability) -> bool {
         self.imports.iter().any(|import| import.capability == Some(capability))
+    }
+
+    /// The values that the manifest asks for; none if it does not say. Then that is all of them.
+    pub(super) fn values(&self, capability: Capability, key: &str) -> Option<BTreeSet<String>> {
+        let ask = self.asks.iter().find(|ask| ask.capability == capability)?;
+        let mut parameters = ask.parameters();
+        (!parameters.is_empty()).then(|| parameters.remove(key).unwrap_or_default())
+    }
+
+    /// Whether the manifest asks for as much as a value.
+    pub(super) fn covers(&self, capability: Capability, key: &str, value: &str) -> bool {
+        let asked = self.values(capability, key);
+        asked.is_none_or(|asked| asked.iter().any(|asked| covers(key, asked, value)))
     }
 
     /// The operation, never seen, that takes down and may need a capability.
@@ -53,9 +71,9 @@ impl Asked<'_> {
     }
 }
 
-struct Narrow<'a> {
-    used: &'a Used,
-    asked: &'a Asked<'a>,
+pub(super) struct Narrow<'a> {
+    pub(super) used: &'a Used,
+    pub(super) asked: &'a Asked<'a>,
     /// For reasons: what was never used since when.
     since: String,
 }
@@ -82,7 +100,7 @@ pub(super) fn sections(text: &str, used: &Used, asked: &Asked<'_>) -> Result<Vec
     if let Some(table) = table("images") {
         sections.push(narrow.images(&present, table));
     }
-    narrow.devices(&file, &mut sections);
+    narrow.devices(&present, &file, &mut sections);
     if let Some(table) = table("filesystems") {
         sections.push(narrow.filesystems(table));
     }
@@ -99,29 +117,52 @@ pub(super) fn sections(text: &str, used: &Used, asked: &Asked<'_>) -> Result<Vec
 }
 
 impl Narrow<'_> {
+    /// What was made of a capability that the component has, or that the host makes use of itself.
     fn uses(&self, capability: Capability) -> Option<&Uses> {
-        let uses = self.used.capabilities.get(&capability);
-        uses.filter(|_| self.asked.is_imported(capability))
+        let uses = self.used.capabilities.get(&capability).filter(|uses| uses.count > 0);
+        uses.filter(|uses| self.asked.is_imported(capability) || uses.by_host > 0)
     }
 
-    fn values(&self, capability: Capability, key: &str) -> BTreeSet<String> {
-        let values = self.uses(capability).and_then(|uses| uses.parameters.get(key));
-        values.cloned().unwrap_or_default()
+    /// Whether the log tells of all that a capability was used with.
+    pub(super) fn is_told(&self, capability: Capability) -> bool {
+        self.uses(capability).is_none_or(|uses| uses.omitted == 0)
+    }
+
+    /// The values that were used; none where that is not known.
+    pub(super) fn values(&self, capability: Capability, key: &str) -> BTreeSet<String> {
+        let uses = self.uses(capability).filter(|uses| uses.omitted == 0);
+        uses.and_then(|uses| uses.parameters.get(key)).cloned().unwrap_or_default()
     }
 
     /// Whether a capability is to stay, and why.
-    fn fate(&self, capability: Capability) -> (bool, String) {
-        if !self.asked.is_imported(capability) {
-            return (false, "the component does not ask for it".to_owned());
-        }
-        if let Some(uses) = self.uses(capability) {
-            return (true, used(uses));
+    pub(super) fn fate(&self, capability: Capability) -> (bool, String) {
+        match self.uses(capability) {
+            Some(uses) if uses.by_host == uses.count => {
+                return (true, format!("{}, by the host itself", used(uses)));
+            }
+            _ if !self.asked.is_imported(capability) => {
+                return (false, "the component does not ask for it".to_owned());
+            }
+            _ if !self.asked.asks.iter().any(|ask| ask.capability == capability) => {
+                return (false, BEYOND.to_owned());
+            }
+            Some(uses) => return (true, used(uses)),
+            None => {}
         }
         match self.asked.taking_down(capability) {
             Some(operation) => {
                 (true, format!("never used since {}, but {operation} may need it", self.since))
             }
-            None => (false, format!("never used since {}", self.since)),
+            None => (false, self.never(capability)),
+        }
+    }
+
+    /// That it was not used, in words.
+    pub(super) fn never(&self, capability: Capability) -> String {
+        let failed = self.used.capabilities.get(&capability).map_or(0, |uses| uses.failed);
+        match failed {
+            0 => format!("never used since {}", self.since),
+            _ => format!("never used since {} but without success", self.since),
         }
     }
 
@@ -136,84 +177,28 @@ impl Narrow<'_> {
         Section { keys: table.iter().map(|(name, value)| same(name, value)).collect(), ..section }
     }
 
-    fn secrets(&self, present: &Grants, file: &Table, sections: &mut Vec<Section>) {
-        let entries = file.get("secrets").and_then(Value::as_array).into_iter().flatten();
-        let mut by_key: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for value in self.values(Capability::Secrets, "keys") {
-            let parsed = value.strip_suffix(')').and_then(|value| value.rsplit_once(" ("));
-            if let Some((key, is)) = parsed {
-                by_key.entry(key.to_owned()).or_default().insert(is.to_owned());
-            }
-        }
-        let by_name = by_key.len() <= MAX_KEYS;
-        let (stays, reason) = self.fate(Capability::Secrets);
-        let mut named = BTreeSet::new();
-        for (grant, entry) in present.secrets.iter().zip(entries) {
-            let Some(entry) = entry.as_table() else { continue };
-            let fits: BTreeSet<&String> = by_key
-                .iter()
-                .filter(|(key, _)| grant.key.matches(key))
-                .flat_map(|(_, is)| is)
-                .collect();
-            let uses = grant.uses.iter().map(|is| is.name().to_owned());
-            let kept: Vec<String> = uses.filter(|is| fits.contains(is)).collect();
-            let is_name = grant.key.is_name();
-            // Nothing was used and something may be needed: it stays as it is.
-            let unknown = stays && by_key.is_empty();
-            let stays = unknown || (!kept.is_empty() && (is_name || !by_name));
-            if is_name && stays {
-                named.insert(grant.key.text().to_owned());
-            }
-            let after = (!unknown).then(|| list(&kept));
-            let fate = if stays { Fate::Stays } else { Fate::Goes };
-            let never = format!("never used since {}", self.since);
-            let why = match (stays, fits.is_empty()) {
-                (true, _) => reason.clone(),
-                (false, true) => never,
-                (false, false) => "the keys that were used are named below".to_owned(),
-            };
-            let keys = entry.iter().map(|(name, value)| match name.as_str() {
-                "uses" => Key {
-                    after: after.clone().or_else(|| Some(inline(value))),
-                    ..same(name, value)
-                },
-                _ => same(name, value),
-            });
-            sections.push(Section {
-                header: "[[secrets]]".to_owned(),
-                fate,
-                reason: why,
-                keys: keys.collect(),
-            });
-        }
-        for (key, is) in by_key.iter().filter(|(key, _)| by_name && !named.contains(*key)) {
-            let granted = present.secret(key).flat_map(|grant| &grant.uses);
-            let granted: BTreeSet<&str> = granted.map(|is| is.name()).collect();
-            let is: Vec<String> =
-                is.iter().filter(|is| granted.contains(is.as_str())).cloned().collect();
-            if is.is_empty() {
-                continue;
-            }
-            sections.push(Section {
-                header: "[[secrets]]".to_owned(),
-                fate: Fate::Comes,
-                reason: reason.clone(),
-                keys: vec![new("key", quoted(key)), new("uses", list(&is))],
-            });
-        }
-    }
-
     fn images(&self, present: &Grants, table: &Table) -> Section {
         let mut section = self.section("[images]", Capability::Images);
         let granted = present.images.as_ref();
-        let patterns = granted.map(|images| images.names.as_slice()).unwrap_or_default();
+        let asked = self.asked.values(Capability::Images, "names").map(|asked| {
+            asked.into_iter().filter_map(|text| ImagePattern::try_from(text).ok()).collect()
+        });
+        let patterns = Patterns {
+            present: granted.map(|images| images.names.clone()).unwrap_or_default(),
+            asked,
+        };
+        let names = match self.is_told(Capability::Images) {
+            true => patterns.narrowest(&self.used.images),
+            false => patterns.both(),
+        };
+        if section.fate == Fate::Stays && names.is_empty() {
+            (section.fate, section.reason) = (Fate::Goes, BEYOND.to_owned());
+        }
         let size = self.size(Capability::Images, granted.map(|images| images.max_size.bytes()));
         for (name, value) in table {
             let key = same(name, value);
             section.keys.push(match name.as_str() {
-                "names" if !self.used.images.is_empty() => {
-                    Key { after: Some(list(&names(&self.used.images, patterns))), ..key }
-                }
+                "names" => Key { after: Some(list(&names)), ..key },
                 "create" => self.flag(Capability::ImagesCreate, key),
                 "grow" => self.flag(Capability::ImagesGrow, key),
                 "max-size" => Key { after: size.clone().or(key.after), ..key },
@@ -226,15 +211,29 @@ impl Narrow<'_> {
         section
     }
 
-    fn devices(&self, file: &Table, sections: &mut Vec<Section>) {
+    fn devices(&self, present: &Grants, file: &Table, sections: &mut Vec<Section>) {
         let rules = self.values(Capability::Devices, "rules");
         let entries = file.get("devices").and_then(Value::as_array).into_iter().flatten();
-        for entry in entries.filter_map(Value::as_table) {
-            let rule = entry.get("rule").and_then(Value::as_str).unwrap_or_default();
+        for (grant, entry) in present.devices.iter().zip(entries) {
+            let Some(entry) = entry.as_table() else { continue };
             let mut section = self.whole("[[devices]]", entry, Capability::Devices);
-            if section.fate == Fate::Stays && !rules.is_empty() && !rules.contains(rule) {
+            if section.fate == Fate::Stays && !rules.is_empty() && !rules.contains(&grant.rule) {
                 section.fate = Fate::Goes;
                 section.reason = format!("never used since {}", self.since);
+            }
+            if section.fate == Fate::Stays
+                && !self.asked.covers(Capability::Devices, "rules", &grant.rule)
+            {
+                (section.fate, section.reason) = (Fate::Goes, BEYOND.to_owned());
+            }
+            let used = self.used.devices.iter().filter(|(rule, ..)| *rule == grant.rule);
+            let used: Vec<(&str, &str)> =
+                used.map(|(_, volume, id)| (volume.as_str(), id.as_str())).collect();
+            let narrower = patterns::ids(&used, grant.id.text());
+            if let Some(id) = narrower.filter(|_| self.is_told(Capability::Devices)) {
+                for key in section.keys.iter_mut().filter(|key| key.name == "id") {
+                    key.after = Some(quoted(&id));
+                }
             }
             sections.push(section);
         }
@@ -243,22 +242,32 @@ impl Narrow<'_> {
     fn filesystems(&self, table: &Table) -> Section {
         use Capability::{FilesystemsCheck, FilesystemsFormat, FilesystemsGrow};
         let each = [FilesystemsFormat, FilesystemsCheck, FilesystemsGrow];
-        let types: BTreeSet<String> =
-            each.iter().flat_map(|capability| self.values(*capability, "types")).collect();
-        let stays = each.iter().any(|capability| self.fate(*capability).0);
-        let mut section = Section {
-            header: "[filesystems]".to_owned(),
-            fate: if stays { Fate::Stays } else { Fate::Goes },
-            reason: match stays {
-                true => "what was made, checked or grown".to_owned(),
-                false => format!("never used since {}", self.since),
-            },
-            keys: Vec::new(),
+        let staying: Vec<Capability> =
+            each.into_iter().filter(|capability| self.fate(*capability).0).collect();
+        let types: BTreeSet<String> = match each.iter().all(|capability| self.is_told(*capability))
+        {
+            true => each.iter().flat_map(|capability| self.values(*capability, "types")).collect(),
+            false => BTreeSet::new(),
         };
+        let asked = |kind: &str| {
+            staying.iter().any(|capability| {
+                let by_host = self.uses(*capability).is_some_and(|uses| uses.by_host > 0);
+                by_host || self.asked.covers(*capability, "types", kind)
+            })
+        };
+        let types =
+            table.get("types").map(|value| chosen(value, &types, asked)).unwrap_or_default();
+        let (fate, reason) = match (staying.is_empty(), types.is_empty()) {
+            (false, false) => (Fate::Stays, "what was made, checked or grown".to_owned()),
+            (false, true) => (Fate::Goes, BEYOND.to_owned()),
+            (true, _) => (Fate::Goes, format!("never used since {}", self.since)),
+        };
+        let header = "[filesystems]".to_owned();
+        let mut section = Section { header, fate, reason, keys: Vec::new() };
         for (name, value) in table {
             let key = same(name, value);
             section.keys.push(match name.as_str() {
-                "types" => Key { after: Some(granted(value, &types)), ..key },
+                "types" => Key { after: Some(list(&types)), ..key },
                 "format" => self.flag(FilesystemsFormat, key),
                 "check" => self.flag(FilesystemsCheck, key),
                 "grow" => self.flag(FilesystemsGrow, key),
@@ -269,15 +278,35 @@ impl Narrow<'_> {
     }
 
     fn block(&self, table: &Table) -> Section {
-        let mut section = self.section("[mounts.block]", Capability::MountsBlock);
+        const OF: Capability = Capability::MountsBlock;
+        let mut section = self.section("[mounts.block]", OF);
+        let mut types = Vec::new();
+        if let Some(value) = table.get("filesystems") {
+            types = chosen(value, &self.values(OF, "filesystems"), |kind| {
+                self.asked.covers(OF, "filesystems", kind)
+            });
+        }
+        if section.fate == Fate::Stays && types.is_empty() {
+            (section.fate, section.reason) = (Fate::Goes, BEYOND.to_owned());
+        }
+        let kinds: Vec<Filesystem> =
+            types.iter().filter_map(|kind| Filesystem::parse(kind).ok()).collect();
         for (name, value) in table {
-            let values = self.values(Capability::MountsBlock, name);
             let key = same(name, value);
             section.keys.push(match name.as_str() {
-                "filesystems" => Key { after: Some(granted(value, &values)), ..key },
+                "filesystems" => Key { after: Some(list(&types)), ..key },
                 // None of them is needed to mount.
                 "options" if value.as_array().is_some_and(|list| !list.is_empty()) => {
-                    let after = granted_or_none(value, &values);
+                    let used = self.values(OF, "options");
+                    let mut options = texts(value);
+                    options.retain(|option| {
+                        let is_used = used.contains(option) || !self.is_told(OF);
+                        let is_one = |kind: &Filesystem| BlockOption::parse(*kind, option).is_ok();
+                        is_used
+                            && self.asked.covers(OF, "options", option)
+                            && kinds.iter().any(is_one)
+                    });
+                    let after = (!options.is_empty()).then(|| list(&options));
                     let goes = after.is_none().then(|| format!("never used since {}", self.since));
                     Key { after, reason: goes.unwrap_or_default(), ..key }
                 }
@@ -288,10 +317,16 @@ impl Narrow<'_> {
     }
 
     fn tmpfs(&self, present: &Grants, table: &Table) -> Section {
-        let mut section = self.section("[mounts.tmpfs]", Capability::MountsTmpfs);
+        const OF: Capability = Capability::MountsTmpfs;
+        let mut section = self.section("[mounts.tmpfs]", OF);
         let granted = present.tmpfs.as_ref();
-        let size = self.size(Capability::MountsTmpfs, granted.map(|tmpfs| tmpfs.max_size.bytes()));
-        let files = self.values(Capability::MountsTmpfs, "max-files").into_iter().next();
+        let size = self.size(OF, granted.map(|tmpfs| tmpfs.max_size.bytes()));
+        let number = |values: BTreeSet<String>| values.first().and_then(|text| text.parse().ok());
+        let used: Option<u64> = number(self.values(OF, "max-files"));
+        let asked: Option<u64> = self.asked.values(OF, "max-files").and_then(number);
+        let most = granted.map(|tmpfs| tmpfs.max_files.get());
+        let files = [used, asked.filter(|asked| Some(*asked) < most)].into_iter().flatten().min();
+        let files = files.map(|files| files.min(most.unwrap_or(files)).to_string());
         for (name, after) in [("max-size", size), ("max-files", files)] {
             let before = table.get(name).map(inline);
             let after = after.or_else(|| before.clone());
@@ -309,84 +344,34 @@ impl Narrow<'_> {
         Key { after: key.after.filter(|_| stays), reason, ..key }
     }
 
-    /// The next power of two over the largest size that was used, or what is granted if that is
-    /// less.
+    /// The next power of two over the largest size that was used, or what is granted or asked for if
+    /// that is less; none where what is granted is to stay.
     fn size(&self, capability: Capability, granted: Option<u64>) -> Option<String> {
-        let used = self.values(capability, "max-size").into_iter().next()?;
-        let used = Size::try_from(used).ok()?.bytes().checked_next_power_of_two()?;
-        let size = Size::of(used.min(granted.unwrap_or(used)));
-        Some(quoted(&size.to_string()))
-    }
-}
-
-/// Patterns bound to the volume that cover all images that were used, or else those of the present
-/// patterns that did.
-fn names(images: &BTreeSet<(String, String)>, present: &[ImagePattern]) -> Vec<String> {
-    let mut names = Vec::new();
-    for (volume, name) in images {
-        let allowed = |volume: &str, name: &str| {
-            let volume = volume.parse::<VolumeName>().ok();
-            volume.is_some_and(|volume| present.iter().any(|is| is.matches(&volume, name)))
+        let bytes = |values: BTreeSet<String>| {
+            Some(Size::try_from(values.into_iter().next()?).ok()?.bytes())
         };
-        let bound = bound(volume, name).filter(|pattern| {
-            // Whatever the volume is called, it was allowed before.
-            ["a", "0-9.z"].iter().all(|other| allowed(other, &pattern.replace("{volume}", other)))
-        });
-        let matched = || {
-            let volume = volume.parse::<VolumeName>().ok()?;
-            let matched = present.iter().find(|pattern| pattern.matches(&volume, name));
-            matched.map(|pattern| pattern.text().to_owned())
-        };
-        // A name that no pattern allows any more is not to be allowed again.
-        let pattern = bound.or_else(matched);
-        if let Some(pattern) = pattern.filter(|pattern| !names.contains(pattern)) {
-            names.push(pattern);
-        }
+        let asked = self.asked.values(capability, "max-size").and_then(bytes);
+        let asked = asked.filter(|asked| Some(*asked) < granted);
+        let used = bytes(self.values(capability, "max-size"));
+        let used = used.and_then(u64::checked_next_power_of_two);
+        let size = [used, asked].into_iter().flatten().min()?;
+        Some(quoted(&Size::of(size.min(granted.unwrap_or(size))).to_string()))
     }
-    if names.is_empty() {
-        names = present.iter().map(|pattern| pattern.text().to_owned()).collect();
-    }
-    names
 }
 
-/// The name with `{volume}` in place of the volume's, where that stands for itself.
-fn bound(volume: &str, name: &str) -> Option<String> {
-    let at = name.find(volume).filter(|_| !volume.is_empty())?;
-    let (before, after) = (&name[..at], &name[at + volume.len()..]);
-    let apart = !before.ends_with(|c: char| c.is_alphanumeric())
-        && !after.starts_with(|c: char| c.is_alphanumeric());
-    apart.then(|| format!("{before}{{volume}}{after}"))
+/// Those of a list that were used and are asked for, in its order; if none was used, all that are
+/// asked for.
+fn chosen(value: &Value, used: &BTreeSet<String>, asked: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut entries = texts(value);
+    entries.retain(|entry| asked(entry));
+    let mut chosen = entries.clone();
+    chosen.retain(|entry| used.contains(entry));
+    if chosen.is_empty() { entries } else { chosen }
 }
 
-fn kept(header: &str, table: &Table, names: &[&str]) -> Section {
-    let keys = names.iter().filter_map(|name| table.get(*name).map(|value| same(name, value)));
-    let keys = keys.collect();
-    Section { header: header.to_owned(), fate: Fate::Stays, reason: String::new(), keys }
-}
-
-fn same(name: &str, value: &Value) -> Key {
-    let value = Some(inline(value));
-    Key { name: bare(name), before: value.clone(), after: value, reason: String::new() }
-}
-
-fn new(name: &str, value: String) -> Key {
-    Key { name: name.to_owned(), before: None, after: Some(value), reason: String::new() }
-}
-
-/// Those of a list that were used, in its order; all, if none was.
-fn granted(list: &Value, used: &BTreeSet<String>) -> String {
-    granted_or_none(list, used).unwrap_or_else(|| inline(list))
-}
-
-fn granted_or_none(list: &Value, used: &BTreeSet<String>) -> Option<String> {
-    let entries = list.as_array()?.iter().filter_map(Value::as_str);
-    let kept: Vec<String> = entries.filter(|e| used.contains(*e)).map(str::to_owned).collect();
-    (!kept.is_empty()).then(|| self::list(&kept))
-}
-
-fn list(entries: &[String]) -> String {
-    let entries: Vec<String> = entries.iter().map(|entry| quoted(entry)).collect();
-    format!("[{}]", entries.join(", "))
+fn texts(value: &Value) -> Vec<String> {
+    let entries = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    entries.map(str::to_owned).collect()
 }
 
 fn used(uses: &Uses) -> String {
@@ -400,7 +385,11 @@ fn used(uses: &Uses) -> String {
     } else {
         format!(" by {}", operations.join(", "))
     };
-    format!("used {times}{by}, last {}", day(uses.last))
+    let omitted = match uses.omitted {
+        0 => "",
+        _ => ", and not all of it is in the log",
+    };
+    format!("used {times}{by}, last {}{omitted}", day(uses.last))
 }
 
 fn day(time: std::time::SystemTime) -> String {

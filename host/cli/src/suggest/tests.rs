@@ -1,10 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::UNIX_EPOCH;
 
-use wasmount_pack::{Capability, Import};
+use wasmount_pack::{Ask, Capability, Import};
 
 use super::*;
 use crate::used::Uses;
+
+mod manifest;
 
 /// What a driver is granted in these tests.
 const GRANTS: &str = r#"
@@ -118,11 +120,37 @@ const ALL: [Capability; 12] = [
     Capability::MountsTmpfs,
 ];
 
+/// A manifest's asks for these, with all that there is of each.
+fn asks(capabilities: &[Capability]) -> String {
+    let ask = |of: &Capability| match of {
+        Capability::MountsTmpfs => ask(*of, "max-size = \"1Gi\"\nmax-files = 1024"),
+        _ => ask(*of, ""),
+    };
+    capabilities.iter().map(ask).collect()
+}
+
+fn ask(of: Capability, parameters: &str) -> String {
+    format!("[[asks]]\ncapability = \"{of}\"\nreason = \"a test\"\n{parameters}\n")
+}
+
 /// The file that is suggested, and the lines of the difference that change something.
 fn suggest(used: &Used, of: &[Capability], unseen: &[&'static str]) -> (String, String) {
+    suggest_within(GRANTS, used, of, &asks(of), unseen)
+}
+
+/// The same, with these grants and asks.
+fn suggest_within(
+    grants: &str,
+    used: &Used,
+    of: &[Capability],
+    asks: &str,
+    unseen: &[&'static str],
+) -> (String, String) {
     let imports = imports(of);
-    let asked = narrow::Asked { imports: &imports, unseen };
-    let sections = narrow::sections(GRANTS, used, &asked).expect("they are grants");
+    let asks: BTreeMap<String, Vec<Ask>> = toml::from_str(asks).expect("asks");
+    let asks = asks.into_values().next().unwrap_or_default();
+    let asked = narrow::Asked { imports: &imports, asks: &asks, unseen };
+    let sections = narrow::sections(grants, used, &asked).expect("they are grants");
     let file = text::file(&sections, "a test");
     Grants::parse(&file).expect("it is a grants file");
     let changes: Vec<String> = text::diff(&sections)
@@ -133,7 +161,7 @@ fn suggest(used: &Used, of: &[Capability], unseen: &[&'static str]) -> (String, 
     (file, changes.join("\n"))
 }
 
-const NOTHING: &str = "# Suggested by `wasmount grants suggest` for a test.
+const NOTHING: &str = "# Suggested by `wasmount grants suggest` for a test. Comments of the present file are not kept.
 version = 1
 isolation = \"full\"
 
@@ -185,13 +213,13 @@ fn what_was_used_stays_as_narrow_as_it_was_used() {
     let expected = r#"- [[secrets]] # the keys that were used are named below
 - key = "*" # the keys that were used are named below
 - uses = ["file"] # the keys that were used are named below
-- uses = ["file", "reveal"] # more than was used
+- uses = ["file", "reveal"] # more than was used, or is asked for
 + uses = ["reveal"] # used 2 times by mount, last 1970-01-01
 + [[secrets]] # used 2 times by mount, last 1970-01-01
 + key = "password" # used 2 times by mount, last 1970-01-01
 + uses = ["file"] # used 2 times by mount, last 1970-01-01
 - grow = true # never used since 1970-01-01
-- names = ["{volume}.img", "shared-*.img"] # more than was used
+- names = ["{volume}.img", "shared-*.img"] # more than was used, or is asked for
 + names = ["{volume}.img"] # used 2 times by mount, last 1970-01-01
 + max-size = "128Mi" # used 2 times by mount, last 1970-01-01
 - [[devices]] # never used since 1970-01-01
@@ -201,14 +229,14 @@ fn what_was_used_stays_as_narrow_as_it_was_used() {
 - verify = { attribute = "device/serial", value = "{id}" } # never used since 1970-01-01
 - format = true # never used since 1970-01-01
 - grow = true # never used since 1970-01-01
-- types = ["ext4", "xfs"] # more than was used
+- types = ["ext4", "xfs"] # more than was used, or is asked for
 + types = ["xfs"] # what was made, checked or grown
-- filesystems = ["ext4", "xfs"] # more than was used
+- filesystems = ["ext4", "xfs"] # more than was used, or is asked for
 + filesystems = ["xfs"] # used 2 times by mount, last 1970-01-01
-- options = ["noatime", "discard"] # more than was used
+- options = ["noatime", "discard"] # more than was used, or is asked for
 + options = ["discard"] # used 2 times by mount, last 1970-01-01
 - [mounts.bind] # never used since 1970-01-01
-- max-size = "8Mi" # more than was used
+- max-size = "8Mi" # more than was used, or is asked for
 + max-size = "4Mi" # used 2 times by mount, last 1970-01-01
 + max-files = 2 # used 2 times by mount, last 1970-01-01"#;
     assert_eq!(changes, expected);
@@ -229,5 +257,97 @@ fn images_are_bound_to_their_volume_where_that_was_allowed() {
         let capabilities = [(Capability::Images, &[] as Parameters<'_>)];
         let file = suggest(&used(&capabilities, images), &ALL, &[]).0;
         assert!(file.contains(&format!("\nnames = {names}\n")), "{images:?}: {file}");
+    }
+}
+
+/// What a user may call an image, where the operator lets it: none of it is more than it was.
+#[test]
+fn names_of_images_make_no_pattern_that_allows_more() {
+    let long = format!("{}-pv.img", "x".repeat(250));
+    let many: Vec<(String, String)> =
+        (0..80).map(|n| (format!("pv-{n}"), format!("pv-{n}-{n}.img"))).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    for (present, images, names) in [
+        // Allowed by one pattern for one volume, by another for another: so not for each.
+        (r#"["a*.img", "0*.img"]"#, &[("a1", "a1.img")][..], r#"["a*.img"]"#),
+        (r#"["*"]"#, &[("pv", "pv-*.img")], r#"["*"]"#),
+        (r#"["*"]"#, &[("pv", "pv-**.img")], r#"["*"]"#),
+        (r#"["*"]"#, &[("pv", "{volume}-pv.img")], r#"["*"]"#),
+        (r#"["*"]"#, &[("pv", "{pv}.img")], r#"["*"]"#),
+        (r#"["*"]"#, &[("pv", &long)], r#"["*"]"#),
+        (r#"["{volume}-*.img"]"#, &many, r#"["{volume}-*.img"]"#),
+    ] {
+        let grants = format!("version = 1\n[images]\ndirectory = \"/i\"\nnames = {present}\n");
+        let of = [Capability::Images];
+        let used = used(&[(Capability::Images, &[])], images);
+        let file = suggest_within(&grants, &used, &of, &asks(&of), &[]).0;
+        assert!(file.contains(&format!("\nnames = {names}\n")), "{images:?}: {file}");
+    }
+}
+
+#[test]
+fn a_key_stays_for_all_that_it_was_used_for() {
+    let keys: Parameters<'_> = &[("keys", &["token (file)", "token (reveal)"])];
+    let mut used = used(&[(Capability::Secrets, keys)], &[]);
+    // Opened, and by the end of the call nothing had come of it.
+    used.opened = ["token", "password"].map(str::to_owned).into();
+    let file = suggest(&used, &ALL, &[]).0;
+    let expected = "[[secrets]]\nkey = \"token\"\nuses = [\"file\", \"reveal\"]\n\n\
+                    [[secrets]]\nkey = \"password\"\nuses = [\"file\"]\n";
+    assert!(file.contains(expected), "{file}");
+}
+
+#[test]
+fn what_the_log_does_not_tell_stays_as_it_is() {
+    use Capability::{Devices, FilesystemsGrow, MountsBlock, MountsTmpfs, Secrets};
+    let all: &[(Capability, Parameters<'_>)] = &[
+        (Secrets, &[("keys", &["token (reveal)"])]),
+        (Devices, &[("rules", &["scsi"])]),
+        (FilesystemsGrow, &[("types", &["xfs"])]),
+        (MountsBlock, &[("filesystems", &["xfs"]), ("options", &["discard"])]),
+        (MountsTmpfs, &[("max-size", &["1Mi"]), ("max-files", &["1"])]),
+    ];
+    let mut used = used(all, &[]);
+    used.capabilities.values_mut().for_each(|uses| uses.omitted = 1);
+    let (_, changes) = suggest(&used, &ALL, &[]);
+    for kept in ["key", "uses", "rule", "types", "filesystems", "options", "max-size", "max-files"]
+    {
+        assert!(!changes.contains(kept), "{kept}: {changes}");
+    }
+    // What never succeeded is not needed.
+    used.capabilities
+        .values_mut()
+        .for_each(|uses| (uses.count, uses.omitted, uses.failed) = (0, 0, 2));
+    let (file, changes) = suggest(&used, &ALL, &[]);
+    assert_eq!(file, NOTHING);
+    assert!(changes.contains("- [mounts.block] # never used since 1970-01-01 but without success"));
+}
+
+#[test]
+fn what_the_host_does_itself_stays_whatever_the_component_asks_for() {
+    let grows: Parameters<'_> = &[("types", &["xfs"])];
+    let mut used = used(&[(Capability::FilesystemsGrow, grows)], &[]);
+    let grown = used.capabilities.get_mut(&Capability::FilesystemsGrow).expect("used");
+    grown.by_host = grown.count;
+    let file = suggest(&used, &[], &[]).0;
+    assert!(file.contains("[filesystems]\ngrow = true\ntypes = [\"xfs\"]\n"), "{file}");
+}
+
+#[test]
+fn ids_of_devices_are_as_narrow_as_they_were() {
+    for (used_ids, id) in [
+        (&[("pv-1", "vol-1")][..], "vol-*"),
+        (&[("pv-1", "vol-1"), ("pv-2", "vol-2")], "vol-*"),
+        (&[("pv-1", "pv-1")], "{volume}"),
+        (&[("pv-1", "disk-pv-1"), ("pv-2", "disk-pv-2")], "disk-{volume}"),
+        (&[("pv-1", "a1"), ("pv-2", "b2")], "*"),
+    ] {
+        let mut used = used(&[(Capability::Devices, &[("rules", &["scsi"])])], &[]);
+        let device = |(volume, id): &(&str, &str)| {
+            ("scsi".to_owned(), (*volume).to_owned(), (*id).to_owned())
+        };
+        used.devices = used_ids.iter().map(device).collect();
+        let file = suggest(&used, &ALL, &[]).0;
+        assert!(file.contains(&format!("\nid = \"{id}\"\n")), "{used_ids:?}: {file}");
     }
 }

@@ -1,6 +1,6 @@
 //! A suggestion as text: a grants file, and what it changes with a reason for each line.
 
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::output::printable;
 
@@ -43,7 +43,9 @@ impl Section {
 
 /// The grants file.
 pub(super) fn file(sections: &[Section], what: &str) -> String {
-    let mut text = format!("# Suggested by `wasmount grants suggest` for {what}.\n");
+    let mut text = format!(
+        "# Suggested by `wasmount grants suggest` for {what}. Comments of the present file are not kept.\n"
+    );
     for section in sections.iter().filter(|section| section.fate != Fate::Goes) {
         if !section.header.is_empty() {
             text.push_str(&format!("\n{}\n", section.header));
@@ -58,7 +60,7 @@ pub(super) fn file(sections: &[Section], what: &str) -> String {
 }
 
 /// Why a value makes way for another.
-const MORE: &str = "more than was used";
+const MORE: &str = "more than was used, or is asked for";
 
 /// All lines of both files: `-` before those that go, `+` before those that come.
 pub(super) fn diff(sections: &[Section]) -> String {
@@ -105,6 +107,30 @@ pub(super) fn diff(sections: &[Section]) -> String {
     text
 }
 
+/// A section that is no grant, with some of a table's keys.
+pub(super) fn kept(header: &str, table: &Table, names: &[&str]) -> Section {
+    let keys = names.iter().filter_map(|name| table.get(*name).map(|value| same(name, value)));
+    let keys = keys.collect();
+    Section { header: header.to_owned(), fate: Fate::Stays, reason: String::new(), keys }
+}
+
+/// A key that stays as it is.
+pub(super) fn same(name: &str, value: &Value) -> Key {
+    let value = Some(inline(value));
+    Key { name: bare(name), before: value.clone(), after: value, reason: String::new() }
+}
+
+/// A key that comes.
+pub(super) fn new(name: &str, value: String) -> Key {
+    Key { name: name.to_owned(), before: None, after: Some(value), reason: String::new() }
+}
+
+/// A list of texts.
+pub(super) fn list(entries: &[String]) -> String {
+    let entries: Vec<String> = entries.iter().map(|entry| quoted(entry)).collect();
+    format!("[{}]", entries.join(", "))
+}
+
 /// A value as TOML writes it on one line.
 pub(super) fn inline(value: &Value) -> String {
     match value {
@@ -129,7 +155,7 @@ pub(super) fn inline(value: &Value) -> String {
 }
 
 /// A key as TOML writes it.
-pub(super) fn bare(name: &str) -> String {
+fn bare(name: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     match !name.is_empty() && name.bytes().all(plain) {
         true => name.to_owned(),
