@@ -4,7 +4,7 @@
 //! is installed is ever written to.
 
 use anyhow::{Context as _, Result};
-use wasmount_core::bundle::receipt::GrantsFrom;
+use wasmount_core::bundle::receipt::{GrantsFrom, GrantsOrigin};
 
 use crate::arguments;
 use crate::changes;
@@ -44,6 +44,7 @@ pub fn run(arguments: &arguments::GrantsApply, output: &mut Output<'_>) -> Resul
         grants: &file.text,
         grants_source: receipt::origin(&arguments.file),
         grants_from: GrantsFrom::File,
+        grants_origin: GrantsOrigin::File,
     })?;
     let staged = present.install(&plugins, &lock, &receipt, &file.text)?;
     drop(lock);

@@ -2,7 +2,7 @@
 //! for, or by what it was granted before. Whether somebody has to be asked is `consent`'s affair.
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::receipt::GrantsFrom;
+use wasmount_core::bundle::receipt::{GrantsFrom, GrantsOrigin};
 use wasmount_core::bundle::{Bundle, GRANTS};
 use wasmount_core::call::DriverName;
 use wasmount_core::grants::Grants;
@@ -24,6 +24,8 @@ pub struct Given {
     pub source: String,
     /// By what it holds.
     pub from: GrantsFrom,
+    /// How its text came to be.
+    pub origin: GrantsOrigin,
 }
 
 impl Given {
@@ -31,7 +33,8 @@ impl Given {
     pub fn named(arguments: &arguments::Install, component: &Component) -> Result<Option<Self>> {
         if let Some(path) = &arguments.grants {
             let (file, source) = (GrantsFile::read(path)?, receipt::origin(path));
-            return Ok(Some(Self { file, source, from: GrantsFrom::File }));
+            let (from, origin) = (GrantsFrom::File, GrantsOrigin::File);
+            return Ok(Some(Self { file, source, from, origin }));
         }
         if arguments.accept_requested {
             let mut operators = Operators::default();
@@ -68,8 +71,9 @@ impl Given {
                 error.mistake
             )
         })?;
-        let source = format!("the manifest of {}", receipt::origin(&arguments.file));
-        Ok(Self { file: GrantsFile { text, grants }, source, from: GrantsFrom::Accepted })
+        let source = format!("{}{}", receipt::MANIFEST, receipt::origin(&arguments.file));
+        let (from, origin) = (GrantsFrom::Accepted, GrantsOrigin::Accepted);
+        Ok(Self { file: GrantsFile { text, grants }, source, from, origin })
     }
 
     /// What was granted before, if the driver was there: whoever upgrades a program has not said
@@ -89,12 +93,14 @@ impl Given {
             let bundle = Bundle::open_at(&path, &engine)?;
             let grants = Grants::parse(&bundle.grants_text)
                 .with_context(|| path.join(GRANTS).display().to_string())?;
+            let origin = receipt::grants_origin(&bundle.receipt);
             let source = bundle.receipt.grants_source;
             let from = match source == receipt::NO_FILE {
                 true => GrantsFrom::Nothing,
                 false => GrantsFrom::Kept,
             };
-            Ok(Self { file: GrantsFile { text: bundle.grants_text, grants }, source, from })
+            let file = GrantsFile { text: bundle.grants_text, grants };
+            Ok(Self { file, source, from, origin })
         };
         read().with_context(|| {
             format!(
@@ -106,7 +112,8 @@ impl Given {
 
     fn nothing() -> Self {
         let (file, source) = (GrantsFile::nothing(), receipt::NO_FILE.to_owned());
-        Self { file, source, from: GrantsFrom::Nothing }
+        let (from, origin) = (GrantsFrom::Nothing, GrantsOrigin::Nothing);
+        Self { file, source, from, origin }
     }
 
     /// Whether nobody has ever said what is granted.

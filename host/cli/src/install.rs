@@ -76,6 +76,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         grants: &given.file.text,
         grants_source: &given.source,
         grants_from: given.from,
+        grants_origin: given.origin,
         signature: &vouched.recorded,
     };
     let receipt = receipt::write(arguments, &contents)?;
@@ -187,6 +188,7 @@ fn is_installed(plugins: &PluginDir, wanted: &Receipt) -> bool {
             source: present.source.clone(),
             grants_source: present.grants_source.clone(),
             grants_from: present.grants_from,
+            grants_origin: present.grants_origin,
             installed_by: present.installed_by.clone(),
             installed_at: present.installed_at.clone(),
             ..wanted.clone()

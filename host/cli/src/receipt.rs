@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use wasmount_core::bundle::Receipt;
-use wasmount_core::bundle::receipt::{self, Capabilities, Digests, GrantsFrom, Signature};
+use wasmount_core::bundle::receipt::{
+    self, Capabilities, Digests, GrantsFrom, GrantsOrigin, Signature,
+};
 use wasmount_core::call::NodeName;
 use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
@@ -34,12 +36,17 @@ pub struct Contents<'a> {
     pub grants_source: &'a str,
     /// By what it holds.
     pub grants_from: GrantsFrom,
+    /// How their text came to be.
+    pub grants_origin: GrantsOrigin,
     /// Who vouches for the component.
     pub signature: &'a Signature,
 }
 
 /// What a receipt says in place of a grants file, where there was none.
 pub const NO_FILE: &str = "none";
+
+/// What begins where grants came from that a manifest was accepted for. Files begin with a slash.
+pub const MANIFEST: &str = "the manifest of ";
 
 /// Writes the receipt. Its bytes have passed the very check that the driver makes.
 pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<Vec<u8>> {
@@ -80,6 +87,7 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
         source: origin(&arguments.file),
         grants_source: contents.grants_source.to_owned(),
         grants_from: Some(contents.grants_from),
+        grants_origin: Some(contents.grants_origin),
         installed_by: user(),
         installed_at: rfc3339(SystemTime::now()),
     };
@@ -112,11 +120,13 @@ pub struct Renewed<'a> {
     pub grants_source: String,
     /// By what it holds.
     pub grants_from: GrantsFrom,
+    /// How their text came to be.
+    pub grants_origin: GrantsOrigin,
 }
 
 /// Writes the receipt of a version that is installed again.
 pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
-    let Renewed { program, present, grants, grants_source, grants_from } = renewed;
+    let Renewed { program, present, grants, grants_source, grants_from, grants_origin } = renewed;
     let mut receipt = Receipt {
         kubelet_root: present.kubelet_root.clone(),
         data_dir: present.data_dir.clone(),
@@ -126,6 +136,7 @@ pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
         node_only: present.node_only,
         grants_source: grants_source.clone(),
         grants_from: program.grants_from.map(|_| *grants_from),
+        grants_origin: program.grants_origin.map(|_| *grants_origin),
         installed_by: user(),
         installed_at: rfc3339(SystemTime::now()),
         ..(*program).clone()
@@ -138,6 +149,15 @@ fn checked(receipt: &Receipt) -> Result<Vec<u8>> {
     let bytes = receipt.to_bytes();
     Receipt::parse(&bytes).context("writing the receipt")?;
     Ok(bytes)
+}
+
+/// How the text of a receipt's grants came to be. Older ones say so by where it came from.
+pub fn grants_origin(receipt: &Receipt) -> GrantsOrigin {
+    receipt.grants_origin.unwrap_or_else(|| match receipt.grants_source.as_str() {
+        NO_FILE => GrantsOrigin::Nothing,
+        source if source.starts_with(MANIFEST) => GrantsOrigin::Accepted,
+        _ => GrantsOrigin::File,
+    })
 }
 
 /// Where a file came from, as a text.
@@ -163,5 +183,30 @@ fn user() -> String {
     match fs::read_to_string("/proc/self/loginuid") {
         Ok(login) if login != NOT_LOGGED_IN => format!("uid {user}, logged in as uid {login}"),
         _ => format!("uid {user}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIPT: &[u8] = include_bytes!("../../core/tests/format-1/receipt-with-provenance.json");
+
+    #[test]
+    fn older_receipts_say_how_their_grants_came_to_be() {
+        use GrantsOrigin::{Accepted, File, Nothing};
+        for (source, said, origin) in [
+            ("/root/grants.toml", None, File),
+            ("the manifest of /root/x.wasm", None, Accepted),
+            ("none", None, Nothing),
+            ("/root/grants.toml", Some(Accepted), Accepted),
+        ] {
+            let receipt = Receipt {
+                grants_source: source.to_owned(),
+                grants_origin: said,
+                ..Receipt::parse(RECEIPT).expect("a receipt")
+            };
+            assert_eq!(grants_origin(&receipt), origin, "{source}");
+        }
     }
 }

@@ -48,6 +48,7 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
             true => GrantsFrom::RolledBack,
             false => GrantsFrom::Kept,
         },
+        grants_origin: receipt::grants_origin(&kept.bundle.receipt),
     })?;
     let settings = Receipt::parse(&receipt).context("reading the receipt")?;
     let closed = strand::make_way(&directory, &present.bundle.receipt, &settings, output)?;

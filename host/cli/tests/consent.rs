@@ -28,12 +28,20 @@ fn give(node: &Node, version: &str, asks: &[&str]) -> Result<()> {
     Ok(fs::write(node.path("disk.wasm"), bytes)?)
 }
 
+/// By what the grants hold, and the file that they are from.
 fn receipt(node: &Node) -> Result<(String, String)> {
+    let [from, _, source] = provenance(node)?;
+    Ok((from, source))
+}
+
+/// The same, and between them how their text came to be.
+fn provenance(node: &Node) -> Result<[String; 3]> {
     let path = node.path("plugins/example.com~disk/current/receipt.json");
     let receipt: serde_json::Value = serde_json::from_slice(&fs::read(path)?)?;
     let text =
         |key: &str| -> Result<String> { Ok(receipt[key].as_str().context("a text")?.to_owned()) };
-    Ok((text("grants_from")?, text("grants_source")?.replace(root(node)?.as_str(), "$NODE")))
+    let source = text("grants_source")?.replace(root(node)?.as_str(), "$NODE");
+    Ok([text("grants_from")?, text("grants_origin")?, source])
 }
 
 fn root(node: &Node) -> Result<String> {
@@ -123,25 +131,33 @@ fn what_is_asked_for_is_granted_if_it_is_accepted() -> Result<()> {
 #[test]
 fn the_receipt_says_by_what_the_grants_hold() -> Result<()> {
     let Some(node) = Node::new()? else { return Ok(()) };
-    let file = "$NODE/grants.toml".to_owned();
-    let holds = |from: &str, source: &str| (from.to_owned(), source.to_owned());
+    let (file, manifest) = ("$NODE/grants.toml", "the manifest of $NODE/disk.wasm");
+    let holds = |from: &str, origin: &str, source: &str| [from, origin, source].map(str::to_owned);
     give(&node, "1.0", &[STATE])?;
     node.install(&[])?;
-    assert_eq!(receipt(&node)?, holds("nothing", "none"));
+    assert_eq!(provenance(&node)?, holds("nothing", "nothing", "none"));
     node.install(&["--grants", "grants.toml"])?;
-    assert_eq!(receipt(&node)?, holds("file", &file));
+    assert_eq!(provenance(&node)?, holds("file", "file", file));
     give(&node, "2.0", &[STATE])?;
     node.install(&[])?;
-    assert_eq!(receipt(&node)?, holds("kept", &file));
+    assert_eq!(provenance(&node)?, holds("kept", "file", file));
     node.run(&["rollback", "example.com/disk"])?;
-    assert_eq!(receipt(&node)?, holds("kept", &file));
+    assert_eq!(provenance(&node)?, holds("kept", "file", file));
     node.install(&["--no-grants"])?;
-    assert_eq!(receipt(&node)?, holds("nothing", "none"));
+    assert_eq!(provenance(&node)?, holds("nothing", "nothing", "none"));
     node.run(&["rollback", "example.com/disk", "--with-grants"])?;
-    assert_eq!(receipt(&node)?, holds("rolled-back", &file));
+    assert_eq!(provenance(&node)?, holds("rolled-back", "file", file));
     fs::write(node.path("other.toml"), "version = 1\n")?;
     node.run(&["grants", "apply", "example.com/disk", "other.toml"])?;
-    assert_eq!(receipt(&node)?, holds("file", "$NODE/other.toml"));
+    assert_eq!(provenance(&node)?, holds("file", "file", "$NODE/other.toml"));
+    // What was accepted stays so, whatever brings it along.
+    node.install(&["--accept-requested"])?;
+    assert_eq!(provenance(&node)?, holds("accepted", "accepted", manifest));
+    give(&node, "3.0", &[STATE])?;
+    node.install(&[])?;
+    assert_eq!(provenance(&node)?, holds("kept", "accepted", manifest));
+    node.run(&["rollback", "example.com/disk"])?;
+    assert_eq!(provenance(&node)?, holds("kept", "accepted", manifest));
     Ok(())
 }
 

@@ -62,7 +62,14 @@ fn grants_are_changed_and_nothing_else() -> Result<()> {
     );
     assert_eq!(applied, (told, String::new(), Some(0)));
     let (before, after) = (receipt(&first)?, receipt(&second)?);
-    let changed = ["digests", "grants_from", "grants_source", "installed_at", "installed_by"];
+    let changed = [
+        "digests",
+        "grants_from",
+        "grants_origin",
+        "grants_source",
+        "installed_at",
+        "installed_by",
+    ];
     for (key, value) in before.as_object().context("an object")? {
         assert!(changed.contains(&key.as_str()) || after[key] == *value, "{key}");
     }

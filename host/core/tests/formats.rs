@@ -10,7 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use wasmount_core::bundle::Receipt;
-use wasmount_core::bundle::receipt::{Capabilities, Component, Digests, GrantsFrom, Signature};
+use wasmount_core::bundle::receipt::{
+    Capabilities, Component, Digests, GrantsFrom, GrantsOrigin, Signature,
+};
 use wasmount_core::call::Access;
 use wasmount_core::journal::Journal;
 use wasmount_core::journal::record::{DeviceRef, FormatRef, ImageRef, MountRef, VolumeRecord};
@@ -163,6 +165,7 @@ fn receipts_are_read_and_written_as_ever() {
         source: "/root/x.wasm".to_owned(),
         grants_source: "/root/grants.toml".to_owned(),
         grants_from: None,
+        grants_origin: None,
         installed_by: "uid 0".to_owned(),
         installed_at: "2026-01-01T00:00:00Z".to_owned(),
     };
@@ -174,6 +177,14 @@ fn receipts_are_read_and_written_as_ever() {
     let file = "receipt-with-provenance.json";
     assert_eq!(Receipt::parse(&read(file)).as_ref(), Ok(&accepted));
     assert_eq!(accepted.to_bytes(), read(file));
+    let kept = Receipt {
+        grants_from: Some(GrantsFrom::Kept),
+        grants_origin: Some(GrantsOrigin::Accepted),
+        ..receipt.clone()
+    };
+    let file = "receipt-with-origin.json";
+    assert_eq!(Receipt::parse(&read(file)).as_ref(), Ok(&kept));
+    assert_eq!(kept.to_bytes(), read(file));
     let signature = Signature::Signed {
         key_id: "0123456789ABCDEF".to_owned(),
         key_name: "vendor.pub".to_owned(),

@@ -72,6 +72,10 @@ pub struct Receipt {
     /// lies beside such a receipt would not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants_from: Option<GrantsFrom>,
+    /// How their text came to be, whatever brought it into this version; absent in older receipts, and
+    /// then not written either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants_origin: Option<GrantsOrigin>,
     /// Who installed it.
     pub installed_by: String,
     /// When: RFC 3339, UTC.
@@ -92,6 +96,18 @@ pub enum GrantsFrom {
     Kept,
     /// The operator went back to them.
     RolledBack,
+}
+
+/// How a text of grants came to be. It goes along with the text, from version to version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantsOrigin {
+    /// The operator wrote it.
+    File,
+    /// It was made of what the manifest asks for, and of what the operator said with that.
+    Accepted,
+    /// There is none.
+    Nothing,
 }
 
 impl GrantsFrom {
@@ -405,6 +421,7 @@ pub(super) mod tests {
             source: "x.wasm".to_owned(),
             grants_source: "grants.toml".to_owned(),
             grants_from: Some(GrantsFrom::File),
+            grants_origin: Some(GrantsOrigin::File),
             installed_by: "root".to_owned(),
             installed_at: "2026-01-01T00:00:00Z".to_owned(),
         }
@@ -453,11 +470,15 @@ pub(super) mod tests {
     #[test]
     fn a_receipt_of_before_provenance_is_written_without_it() {
         let text = String::from_utf8(receipt().to_bytes()).expect("JSON is UTF-8");
-        let older = text.replacen("  \"grants_from\": \"file\",\n", "", 1);
-        assert_ne!(older, text);
-        let read = Receipt { grants_from: None, ..receipt() };
-        assert_eq!(Receipt::parse(older.as_bytes()).as_ref(), Ok(&read));
-        assert_eq!(read.to_bytes(), older.as_bytes());
+        let of_before_origins = text.replacen("  \"grants_origin\": \"file\",\n", "", 1);
+        let of_before = of_before_origins.replacen("  \"grants_from\": \"file\",\n", "", 1);
+        assert!(of_before.len() < of_before_origins.len() && of_before_origins.len() < text.len());
+        for (older, grants_from) in [(of_before_origins, Some(GrantsFrom::File)), (of_before, None)]
+        {
+            let read = Receipt { grants_from, grants_origin: None, ..receipt() };
+            assert_eq!(Receipt::parse(older.as_bytes()).as_ref(), Ok(&read));
+            assert_eq!(read.to_bytes(), older.as_bytes());
+        }
     }
 
     #[test]
