@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use wasmount_core::bundle::{GRANTS, RECEIPT};
 
 use super::Document;
 use crate::finding::{Finding, Severity};
@@ -44,8 +45,8 @@ pub(super) fn of(document: &Document) -> Value {
 fn rule(finding: &Finding) -> Value {
     json!({
         "id": finding.id,
-        "shortDescription": { "text": finding.id.replace('-', " ") },
-        "fullDescription": { "text": printable(&finding.why) },
+        "shortDescription": message(&finding.id.replace('-', " ")),
+        "fullDescription": message(&finding.why),
         "defaultConfiguration": { "level": level(finding.severity) },
     })
 }
@@ -57,11 +58,37 @@ fn result(finding: &Finding, rule: usize) -> Value {
         "ruleId": finding.id,
         "ruleIndex": rule,
         "level": level(finding.severity),
-        "message": { "text": printable(&text) },
+        "message": message(&text),
         "locations": [{
+            "physicalLocation": { "artifactLocation": { "uri": file(finding) } },
             "logicalLocations": [{ "fullyQualifiedName": about, "kind": "module" }],
         }],
     })
+}
+
+/// The file that it is about, seen from the plugin directory: whoever collects findings wants one of each.
+fn file(finding: &Finding) -> String {
+    const OF_GRANTS: [&str; 6] =
+        ["grant", "pattern", "secret", "setting", "isolation", "image-directory"];
+    // A driver's name has nothing in it that a URI would write otherwise.
+    let Some(driver) = &finding.driver else { return "./".to_owned() };
+    let is_of_grants = OF_GRANTS.iter().any(|word| finding.id.starts_with(word));
+    let name = if is_of_grants { GRANTS } else { RECEIPT };
+    format!("{}/current/{name}", driver.replacen('/', "~", 1))
+}
+
+/// A text as a message. In SARIF's own rules, braces are the place of an argument, and brackets with
+/// parentheses a link, in a plain text, too (2.1.0, 3.11.5 and 3.11.6); here, all of it is text.
+fn message(text: &str) -> Value {
+    let mut escaped = String::with_capacity(text.len());
+    for c in printable(text).chars() {
+        match c {
+            '{' | '}' => escaped.extend([c, c]),
+            '[' | ']' | '\\' => escaped.extend(['\\', c]),
+            _ => escaped.push(c),
+        }
+    }
+    json!({ "text": escaped })
 }
 
 fn level(severity: Severity) -> &'static str {
@@ -69,5 +96,23 @@ fn level(severity: Severity) -> &'static str {
         Severity::Error => "error",
         Severity::Warning => "warning",
         Severity::Note => "note",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_message_is_more_than_text() {
+        for (text, escaped) in [
+            ("plain (a, b)", "plain (a, b)"),
+            ("[fix](javascript:alert(1))", "\\[fix\\](javascript:alert(1))"),
+            ("{volume}.img, {0}", "{{volume}}.img, {{0}}"),
+            ("a\\[b", "a\\\\\\[b"),
+            ("\u{1b}", "\\\\u{{1b}}"),
+        ] {
+            assert_eq!(message(text)["text"], escaped, "{text}");
+        }
     }
 }
