@@ -11,6 +11,7 @@ use wasmount_tests::{Driver, LOOP_IMAGE_GRANTS, Node, UID, answer, options, prog
 
 /// A finding, and what plants its fault and mends it.
 struct Fault {
+    id: &'static str,
     severity: &'static str,
     /// `$NODE` stands for the node's directory, `$VERSION` for the driver's version.
     what: &'static str,
@@ -23,6 +24,7 @@ const REINSTALL: &str = "install the driver again with `wasmount install`";
 
 const FAULTS: &[Fault] = &[
     Fault {
+        id: "plugin-directory-writable",
         severity: "error",
         what: "$NODE/plugins can be changed by others than root",
         remedy: "chown root $NODE/plugins && chmod go-w $NODE/plugins",
@@ -30,6 +32,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| mode(&node.path("plugins"), 0o755),
     },
     Fault {
+        id: "stray",
         severity: "error",
         what: "$NODE/plugins/README is not a driver's directory",
         remedy: "move it away",
@@ -37,6 +40,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| fs::remove_file(node.path("plugins/README")).expect("removed"),
     },
     Fault {
+        id: "stray",
         severity: "error",
         what: "$NODE/plugins/example.com~none is empty",
         remedy: "rmdir $NODE/plugins/example.com~none",
@@ -44,6 +48,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| fs::remove_dir(node.path("plugins/example.com~none")).expect("removed"),
     },
     Fault {
+        id: "stray",
         severity: "error",
         what: "$NODE/plugins/example.com~link is a symbolic link",
         remedy: "put the directory itself there",
@@ -51,6 +56,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| fs::remove_file(node.path("plugins/example.com~link")).expect("removed"),
     },
     Fault {
+        id: "stray",
         severity: "warning",
         what: "$NODE/plugins/.a~b.tmp-1 was left by an installation that was killed",
         remedy: "install that driver again, which sweeps it up",
@@ -58,6 +64,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| fs::remove_dir(node.path("plugins/.a~b.tmp-1")).expect("removed"),
     },
     Fault {
+        id: "driver-unusable",
         severity: "error",
         what: "$NODE/plugins/example.com~loop-image/current is not a link to a version; install \
                the driver again, or uninstall it",
@@ -72,6 +79,7 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        id: "file-writable",
         severity: "error",
         what: "$VERSION/component.cwasm can be written to by others than its owner (mode 664)",
         remedy: REINSTALL,
@@ -79,6 +87,7 @@ const FAULTS: &[Fault] = &[
         mend: |_, driver| mode(&driver.version().join("component.cwasm"), 0o644),
     },
     Fault {
+        id: "file-owner",
         severity: "error",
         what: "$VERSION/component.wasm belongs to user 1000 and not to root",
         remedy: REINSTALL,
@@ -86,6 +95,7 @@ const FAULTS: &[Fault] = &[
         mend: |_, driver| owner(&driver.version().join("component.wasm"), 0),
     },
     Fault {
+        id: "file-mode",
         severity: "error",
         what: "$VERSION/wasmount-driver is not executable (mode 644)",
         remedy: "chmod 0755 $VERSION/wasmount-driver",
@@ -93,6 +103,7 @@ const FAULTS: &[Fault] = &[
         mend: |_, driver| mode(&driver.version().join("wasmount-driver"), 0o755),
     },
     Fault {
+        id: "file-mode",
         severity: "warning",
         what: "$VERSION/receipt.json is not readable by everybody (mode 600)",
         remedy: "chmod go+r $VERSION/receipt.json",
@@ -100,6 +111,7 @@ const FAULTS: &[Fault] = &[
         mend: |_, driver| mode(&driver.version().join("receipt.json"), 0o644),
     },
     Fault {
+        id: "file-changed",
         severity: "error",
         what: "$VERSION/grants.toml was changed after installation",
         remedy: REINSTALL,
@@ -112,6 +124,7 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        id: "image-stale",
         severity: "error",
         what: "the image was compiled by wasmtime 48.0.8, and the driver runs 48.0.9",
         remedy: REINSTALL,
@@ -131,6 +144,7 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        id: "kubelet-root",
         severity: "error",
         what: "the kubelet root $NODE/kubelet cannot be used: No such file or directory (os error \
                2)",
@@ -139,6 +153,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| fs::rename(node.path("k"), node.path("kubelet")).expect("moved"),
     },
     Fault {
+        id: "directory-writable",
         severity: "error",
         what: "the data directory $NODE/data can be written to by others than root (mode 777)",
         remedy: "chown root $NODE/data && chmod 0700 $NODE/data",
@@ -146,6 +161,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| mode(&node.path("data"), 0o700),
     },
     Fault {
+        id: "directory-owner",
         severity: "error",
         what: "the run directory $NODE/run belongs to user 1000",
         remedy: "chown root $NODE/run && chmod 0700 $NODE/run",
@@ -153,6 +169,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| owner(&node.path("run"), 0),
     },
     Fault {
+        id: "directory-missing",
         severity: "error",
         what: "the log directory $NODE/log is not a directory",
         remedy: "move it away",
@@ -166,6 +183,7 @@ const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        id: "directory-readable",
         severity: "warning",
         what: "the log directory $NODE/log can be read by others than root (mode 755)",
         remedy: "chown root $NODE/log && chmod 0700 $NODE/log",
@@ -173,6 +191,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| mode(&node.path("log"), 0o700),
     },
     Fault {
+        id: "image-directory-writable",
         severity: "error",
         what: "the image directory $NODE/images can be written to by everybody",
         remedy: "chmod o-w $NODE/images",
@@ -180,6 +199,34 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| mode(&node.path("images"), 0o755),
     },
     Fault {
+        id: "image-directory",
+        severity: "error",
+        what: "the image directory $NODE/images cannot be used: No such file or directory (os error \
+               2)",
+        remedy: "mount or make it, or name the right one in [images] of grants.toml",
+        plant: |node, _| fs::rename(node.path("images"), node.path("i")).expect("moved"),
+        mend: |node, _| fs::rename(node.path("i"), node.path("images")).expect("moved"),
+    },
+    Fault {
+        id: "image-directory-shared",
+        severity: "note",
+        what: "the image directory $NODE/images can be changed by others than root: user 0, group 0 \
+               (mode 775)",
+        remedy: "if that is not meant: chown root $NODE/images && chmod g-w $NODE/images",
+        plant: |node, _| mode(&node.path("images"), 0o775),
+        mend: |node, _| mode(&node.path("images"), 0o755),
+    },
+    Fault {
+        id: "image-directory-shared",
+        severity: "note",
+        what: "the image directory $NODE/images can be changed by others than root: user 1000, group \
+               0 (mode 755)",
+        remedy: "if that is not meant: chown root $NODE/images && chmod g-w $NODE/images",
+        plant: |node, _| owner(&node.path("images"), 1000),
+        mend: |node, _| owner(&node.path("images"), 0),
+    },
+    Fault {
+        id: "record-unreadable",
         severity: "error",
         what: "the record $NODE/data/example.com~loop-image/volumes/pv-9.json cannot be read: it is \
                damaged (EOF while parsing an object at line 1 column 1)",
@@ -188,6 +235,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| fs::remove_file(records(node).join("pv-9.json")).expect("removed"),
     },
     Fault {
+        id: "record-unreadable",
         severity: "error",
         what: "the record $NODE/data/example.com~loop-image/volumes/pv-9.json cannot be read: it is \
                of version 2, and this wasmount reads version 1: a newer one wrote it, or somebody \
@@ -197,6 +245,7 @@ const FAULTS: &[Fault] = &[
         mend: |node, _| fs::remove_file(records(node).join("pv-9.json")).expect("removed"),
     },
     Fault {
+        id: "record-stale",
         severity: "warning",
         what: "volume pv-1 is on record as mounted at \
                $NODE/kubelet/pods/4c9a6c2e-0d5b-4f0e-9a1b-1f2e3d4c5b6a/volumes/example.com~loop-image/pv-1, where it \
@@ -233,7 +282,7 @@ fn owner(path: &Path, uid: u32) {
 }
 
 /// What doctor finds, but that the machine's mounts are not shared, which they need not be here.
-fn findings(node: &Node, driver: &Driver<'_>, command: &mut Command) -> Vec<[String; 3]> {
+fn findings(node: &Node, driver: &Driver<'_>, command: &mut Command) -> Vec<[String; 4]> {
     command.args(["doctor", "--json", "--plugin-dir"]).arg(node.path("plugins"));
     let answer = answer(command, "doctor".to_owned());
     let document: Value = serde_json::from_str(&answer.stdout)
@@ -247,8 +296,9 @@ fn findings(node: &Node, driver: &Driver<'_>, command: &mut Command) -> Vec<[Str
         named.fold(text, |text, (path, name)| text.replace(&path.display().to_string(), name))
     };
     let all = document["findings"].as_array().expect("a list").iter();
-    let all = all.map(|one| [&one["severity"], &one["what"], &one["remedy"]].map(shown));
-    all.filter(|[_, what, _]| !what.ends_with(" is not shared")).collect()
+    let keys = ["id", "severity", "what", "remedy"];
+    let all = all.map(|one| keys.map(|key| shown(&one[key])));
+    all.filter(|[_, _, what, _]| !what.ends_with(" is not shared")).collect()
 }
 
 #[test]
@@ -261,21 +311,23 @@ fn every_fault_is_named_with_its_remedy() {
     driver.call(&["mountdevice", &device_dir, "", &json]).success();
     driver.log();
     let doctor = || findings(&node, &driver, &mut Command::new(program("wasmount")));
-    assert_eq!(doctor(), Vec::<[String; 3]>::new(), "nothing is wrong yet");
+    assert_eq!(doctor(), Vec::<[String; 4]>::new(), "nothing is wrong yet");
     for fault in FAULTS {
         (fault.plant)(&node, &driver);
-        let expected = [fault.severity, fault.what, fault.remedy].map(str::to_owned);
+        let expected = [fault.id, fault.severity, fault.what, fault.remedy].map(str::to_owned);
         let found = doctor();
         (fault.mend)(&node, &driver);
         assert!(found.contains(&expected), "{expected:?} is not among {found:#?}");
-        assert_eq!(doctor(), Vec::<[String; 3]>::new(), "after {expected:?} was mended");
+        assert_eq!(doctor(), Vec::<[String; 4]>::new(), "after {expected:?} was mended");
     }
 
     // What was removed from the records is still there.
     let record = records(&node).join("pv-1.json");
     fs::rename(&record, node.path("kept")).expect("moved");
     let found = doctor();
-    let whats: Vec<&str> = found.iter().map(|[_, what, _]| what.as_str()).collect();
+    let ids: Vec<&str> = found.iter().map(|[id, ..]| id.as_str()).collect();
+    assert_eq!(ids, ["mount-unrecorded", "loop-unrecorded"], "{found:?}");
+    let whats: Vec<&str> = found.iter().map(|[_, _, what, _]| what.as_str()).collect();
     let mount = "$NODE/kubelet/plugins/kubernetes.io/flexvolume/example.com/loop-image/mounts/pv-1 \
                  is mounted, and on no record";
     assert_eq!(whats[0], mount);
@@ -297,23 +349,24 @@ fn tools_and_storage_are_looked_at() {
         let script = format!("{cover} && exec \"$@\"");
         command.args(["--mount", "--", "/bin/sh", "-c", &script, "sh"]).arg(program("wasmount"));
         let mut found = findings(&node, &driver, command.current_dir(node.path("")));
-        found.retain(|[_, what, _]| what != "this is not the node's own mount namespace");
+        found.retain(|[_, _, what, _]| what != "this is not the node's own mount namespace");
         found
     };
-    let finding = |what: &str, remedy: &str| ["error", what, remedy].map(str::to_owned);
-    assert_eq!(doctor("true"), Vec::<[String; 3]>::new());
+    let finding =
+        |id: &str, what: &str, remedy: &str| [id, "error", what, remedy].map(str::to_owned);
+    assert_eq!(doctor("true"), Vec::<[String; 4]>::new());
     let tool = fs::canonicalize("/usr/sbin/e2fsck").expect("the tests need it");
     let tool = tool.display();
     let found = doctor(&format!("mount --bind /dev/null {tool}"));
     let remedy = "let only root change it, or install it again";
     let what = format!("e2fsck is not run: {tool} may be changed by another than root");
-    assert_eq!(found, [finding(&what, remedy)]);
+    assert_eq!(found, [finding("tool-missing", &what, remedy)]);
     let moved = "install the driver again with another --data-dir, once no volume of it is in use";
     let what = "the data directory $NODE/data is on a filesystem in memory";
     let found = doctor("mkdir -p data && mount -t tmpfs -o mode=0700 none data");
-    assert_eq!(found, [finding(what, moved)]);
+    assert_eq!(found, [finding("directory-unfit", what, moved)]);
     let what = "the data directory $NODE/data is on a filesystem that is read-only";
     let found =
         doctor("chmod 0700 data && mount --bind data data && mount -o remount,ro,bind data");
-    assert_eq!(found, [finding(what, moved)]);
+    assert_eq!(found, [finding("directory-unfit", what, moved)]);
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use wasmount_core::bundle::{Bundle, COMPONENT, GRANTS, IMAGE, RECEIPT, Receipt, receipt};
+use wasmount_core::failure::Failure;
 use wasmount_core::grants::Grants;
 use wasmount_core::guest::{engine, landlock};
 use wasmount_core::kernel::requirements;
@@ -180,13 +181,7 @@ pub(crate) fn examine_needs(grants: &Grants, found: &mut Findings) {
         );
     }
     if let Err(lacking) = landlock::demand(grants.isolation) {
-        let (what, remedy) = lacking.message.split_once("; ").unwrap_or((&lacking.message, ""));
-        found.error(
-            "isolation-missing",
-            what,
-            "the component is not run, and all calls fail that set up a volume",
-            remedy,
-        );
+        examine_isolation(&lacking, found);
     }
     let Some(images) = &grants.images else { return };
     let directory = images.directory.path();
@@ -204,6 +199,18 @@ pub(crate) fn examine_needs(grants: &Grants, found: &mut Findings) {
             "anybody could put any file in an image's place, so no image in it is used",
             format!("chmod o-w {shown}"),
         ),
+        Ok(metadata) if metadata.uid() != 0 || metadata.mode() & 0o020 != 0 => found.note(
+            "image-directory-shared",
+            format!(
+                "the image directory {shown} can be changed by others than root: user {}, group {} \
+                 (mode {:o})",
+                metadata.uid(),
+                metadata.gid(),
+                metadata.mode() & 0o7777
+            ),
+            "who they are can put another file in an image's place, and see what volumes hold",
+            format!("if that is not meant: chown root {shown} && chmod g-w {shown}"),
+        ),
         Ok(_) => {}
         Err(error) => found.error(
             "image-directory",
@@ -219,5 +226,35 @@ pub(crate) fn examine_needs(grants: &Grants, found: &mut Findings) {
             "image files cannot be attached",
             "modprobe loop, and see to it that it is loaded at boot",
         );
+    }
+}
+
+fn examine_isolation(lacking: &Failure, found: &mut Findings) {
+    let (what, remedy) = lacking.message.split_once("; ").unwrap_or((&lacking.message, ""));
+    found.error(
+        "isolation-missing",
+        what,
+        "the component is not run, and all calls fail that set up a volume",
+        remedy,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmount_core::failure::Code;
+
+    use super::*;
+
+    /// Of a kernel that lacks a part of the wall: not all machines have one.
+    #[test]
+    fn what_is_demanded_and_missing() {
+        let message = "the grants demand all, and this kernel lacks a part; boot a newer one";
+        let lacking = Failure::new(Code::FailedPrecondition, "isolation-missing", message);
+        let mut found = Findings::default();
+        examine_isolation(&lacking, &mut found);
+        let finding = &found.all[0];
+        assert_eq!(finding.id, "isolation-missing");
+        assert_eq!(finding.what, "the grants demand all, and this kernel lacks a part");
+        assert_eq!(finding.remedy, "boot a newer one");
     }
 }

@@ -186,6 +186,7 @@ mod tests {
         examine_kernel("5.15.0", &mut found);
         assert_eq!(found.text(), Vec::<String>::new());
         examine_kernel("4.18.0-553.el8", &mut found);
+        assert_eq!(found.all[0].id, "kernel-old");
         let text = found.text().join("\n");
         assert!(text.starts_with("error    this is Linux 4.18.0-553.el8, and mounts"), "{text}");
         for (label, is) in [
