@@ -493,7 +493,7 @@ fn a_recording_that_is_cut_off_says_so() {
     let grants = "version = 1\n[mounts.tmpfs]\n";
     let mut tape = Tape::new(&node, node.install("hostile", grants));
     let pod = tape.driver.pod_dir(UID, "vol");
-    let json = options("vol", "rw", &[("do", "flood")]);
+    let json = options("vol", "rw", &[("do", "swamp")]);
     let explained = node.wasmount(&["explain", tape.driver.name(), "mount", &pod, &json]);
     assert_eq!(explained.exit, Some(1), "{}", explained.stdout);
     assert!(explained.stdout.contains("THIS IS NOT ALL: "), "{}", explained.stderr);

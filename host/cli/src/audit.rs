@@ -6,6 +6,7 @@ mod deeds;
 mod findings;
 mod gather;
 mod html;
+mod origins;
 mod picture;
 mod review;
 mod sarif;

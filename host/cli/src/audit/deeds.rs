@@ -1,6 +1,8 @@
 //! What a reviewer should look at in what a driver has done: grants that it never used, calls that it
 //! was refused, and what the audit log cannot tell. What is written down about it is for `findings`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use wasmount_core::call::DriverName;
 
 use super::review::{Denial, Row};
@@ -8,6 +10,9 @@ use crate::coverage::lines;
 use crate::finding::Findings;
 use crate::time::rfc3339;
 use crate::used::{self, Used};
+
+/// The parameters that are lists of names, of which each can be taken away by itself.
+const LISTS: [&str; 5] = ["types", "filesystems", "options", "rules", "keys"];
 
 /// What the findings are drawn from.
 pub(super) struct Deeds<'a> {
@@ -23,9 +28,7 @@ impl Deeds<'_> {
     /// All that there is to say.
     pub(super) fn examine(&self, found: &mut Findings) {
         self.examine_log(found);
-        for row in self.rows {
-            self.examine_use(row, found);
-        }
+        self.examine_use(found);
         self.examine_isolation(found);
         for (denial, shown) in self.used.denials.iter().zip(self.denials) {
             self.examine_denial(denial, shown, found);
@@ -51,29 +54,63 @@ impl Deeds<'_> {
     }
 
     /// What this version never used, though it was called: another had other grants, or asked for
-    /// other things.
-    fn examine_use(&self, row: &Row, found: &mut Findings) {
-        let of_it = row.used.as_ref();
-        let is_used = of_it.is_some_and(|used| used.by_this_version > 0);
-        if row.granted.is_none() || row.requested.is_none() || is_used {
-            return;
-        }
+    /// other things. Of what was used, single names.
+    fn examine_use(&self, found: &mut Findings) {
         let Some(calls) = self.used.versions.get(self.version) else { return };
-        let failed = match of_it.map_or(0, |used| used.failed) {
-            0 => "",
-            _ => " but without success",
+        let count = match calls.count {
+            1 => "in one call".to_owned(),
+            count => format!("in {count} calls"),
         };
-        found.note(
-            "grant-unused",
-            format!(
-                "{} was never used{failed} in {} calls of this version since {}",
-                lines(row.capability),
-                calls.count,
-                rfc3339(calls.first)
-            ),
-            "what is not needed is only of use to whoever takes the component over",
-            format!("if it stays so: `wasmount grants suggest {}`", self.driver),
-        );
+        let mut note = |what: String| {
+            found.note(
+                "grant-unused",
+                format!("{what} {count} of this version since {}", rfc3339(calls.first)),
+                "what is not needed is only of use to whoever takes the component over",
+                format!("if it stays so: `wasmount grants suggest {}`", self.driver),
+            );
+        };
+        let asked = |row: &&Row| row.granted.is_some() && row.requested.is_some();
+        for row in self.rows.iter().filter(asked) {
+            match &row.used {
+                Some(used) if used.by_this_version > 0 => {}
+                Some(used) if used.failed > 0 => {
+                    note(format!("{} was never used but without success", lines(row.capability)));
+                }
+                _ => note(format!("{} was never used", lines(row.capability))),
+            }
+        }
+        for ((section, key), names) in self.unused_names() {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            note(format!("{section} {key} {} was never used", names.join(", ")));
+        }
+    }
+
+    /// The names that are granted and were not used by any of the capabilities that a list is for, by
+    /// section and key.
+    fn unused_names(&self) -> BTreeMap<(&'static str, &'static str), BTreeSet<String>> {
+        let mut unused = BTreeMap::new();
+        let section = |row: &Row| lines(row.capability).split(' ').next().unwrap_or_default();
+        for row in self.rows {
+            let (Some(granted), Some(_)) = (&row.granted, &row.used) else { continue };
+            for key in LISTS {
+                let users = self.rows.iter().filter(|other| section(other) == section(row));
+                let users: Vec<_> = users.filter_map(|row| row.used.as_ref()).collect();
+                // Of what the log or its summary has left out, nobody knows the name.
+                if users.iter().any(|used| used.omitted > 0 || used.more.contains_key(key)) {
+                    continue;
+                }
+                let used: BTreeSet<&String> =
+                    users.iter().filter_map(|used| used.parameters.get(key)).flatten().collect();
+                let names = granted.parameters.get(key).into_iter().flatten();
+                // What fits a pattern is nobody's to name.
+                let names = names.filter(|name| !name.contains('*') && !used.contains(name));
+                let names: BTreeSet<String> = names.cloned().collect();
+                if !names.is_empty() {
+                    unused.insert((section(row), key), names);
+                }
+            }
+        }
+        unused
     }
 
     fn examine_isolation(&self, found: &mut Findings) {

@@ -13,8 +13,10 @@ use wasmount_pack::{Capability, Inspection, Parameters};
 
 use super::deeds::Deeds;
 use super::findings::{Evidence, functions_of, is_of_interest};
+use super::origins::Origins;
 use super::review::{
-    self, Component, Denial, Installed, Isolation, Log, Requested, Review, Row, VOLUMES,
+    self, Component, Denial, Granted, Installed, Isolation, Known, Log, Requested, Review, Row,
+    VOLUMES,
 };
 use super::settings;
 use crate::component;
@@ -46,6 +48,7 @@ pub(super) fn review(desk: &Desk<'_>, driver: &DriverName) -> Review {
     let mut review = Review {
         driver: driver.to_string(),
         installed: None,
+        known: Known::default(),
         capabilities: Vec::new(),
         settings: Vec::new(),
         denials: Vec::new(),
@@ -83,11 +86,19 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
         .filter(|_| receipt::digest(bundle.grants_text.as_bytes()) == receipt.digests.grants);
     if let Some(grants) = &grants {
         installation::examine_needs(grants, found);
-        review.settings = settings::of(grants);
     }
     let inspection = inspect(&path.join(COMPONENT), receipt, found);
+    let grants_origin = crate::receipt::grants_origin(receipt);
+    let origins = Origins::of(&bundle.grants_text, grants_origin);
+    let given = grants.as_ref().map(|grants| (grants, &origins));
+    if let Some((grants, origins)) = given {
+        review.settings = settings::of(grants, origins, inspection.as_ref());
+    }
     let lacking = landlock::lacking();
     let used = examine_log(receipt, found);
+    review.known =
+        Known { requested: inspection.is_some(), granted: given.is_some(), used: used.is_some() };
+    let used = used.unwrap_or_default();
     let log = Log { since: used.since.map(rfc3339), calls: used.calls, rotated: used.rotated };
     review.denials = used.denials.iter().map(denial).collect();
     let version_id = version.as_str();
@@ -95,7 +106,7 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
         .into_iter()
         .map(|capability| Row {
             used: used.capabilities.get(&capability).map(|of| uses(of, version_id)),
-            ..row(capability, inspection.as_ref(), grants.as_ref())
+            ..row(capability, inspection.as_ref(), given)
         })
         .filter(is_of_interest)
         .collect();
@@ -132,6 +143,7 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
         signature: receipt.signature.clone(),
         grants_source: receipt.grants_source.clone(),
         grants_from: receipt.grants_from,
+        grants_origin,
         installed_by: receipt.installed_by.clone(),
         installed_at: receipt.installed_at.clone(),
         isolation: Isolation {
@@ -142,8 +154,8 @@ fn gather(desk: &Desk<'_>, driver: &DriverName, review: &mut Review, found: &mut
     });
 }
 
-/// What the log says of the past, and whether it can be believed.
-fn examine_log(receipt: &Receipt, found: &mut Findings) -> Used {
+/// What the log says of the past, if it can be read, and whether it can be believed.
+fn examine_log(receipt: &Receipt, found: &mut Findings) -> Option<Used> {
     const WHY: &str = "what the driver is said to have done may not be all, or not true";
     let driver = &receipt.driver;
     let remedy = || format!("find out who changed it; `wasmount log verify {driver}` says more");
@@ -159,11 +171,12 @@ fn examine_log(receipt: &Receipt, found: &mut Findings) -> Used {
         }
     }
     let path = receipt.log_dir.join(format!("{}.jsonl", driver.tilde()));
-    Used::read(&path).unwrap_or_else(|error| {
-        let what = format!("the audit log cannot be read: {error:#}");
-        found.error("log-broken", what, WHY, remedy());
-        Used::default()
-    })
+    Used::read(&path)
+        .inspect_err(|error| {
+            let what = format!("the audit log cannot be read: {error:#}");
+            found.error("log-broken", what, WHY, remedy());
+        })
+        .ok()
 }
 
 fn uses(uses: &Uses, version: &str) -> review::Used {
@@ -231,7 +244,12 @@ fn inspect(path: &std::path::Path, receipt: &Receipt, found: &mut Findings) -> O
     }
 }
 
-fn row(capability: Capability, inspection: Option<&Inspection>, grants: Option<&Grants>) -> Row {
+/// A capability, as it is requested and granted.
+pub(super) fn row(
+    capability: Capability,
+    inspection: Option<&Inspection>,
+    given: Option<(&Grants, &Origins)>,
+) -> Row {
     let requested = inspection.and_then(|inspection| {
         let functions = functions_of(inspection, capability);
         let asks = &inspection.manifest.asks;
@@ -246,9 +264,16 @@ fn row(capability: Capability, inspection: Option<&Inspection>, grants: Option<&
         capability,
         super_privileged: inspection
             .is_some_and(|inspection| requested::is_super_privileged(inspection, capability))
-            || grants.is_some_and(|grants| settings::is_super_privileged(grants, capability)),
+            || given.is_some_and(|(grants, _)| settings::is_super_privileged(grants, capability)),
         requested,
-        granted: grants.and_then(|grants| granted::of(grants, capability)),
+        granted: given.and_then(|(grants, origins)| {
+            let parameters = granted::of(grants, capability)?;
+            Some(Granted {
+                origin: origins.capability(capability),
+                origins: origins.parameters(capability, &parameters),
+                parameters,
+            })
+        }),
         used: None,
     }
 }

@@ -4,7 +4,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::picture::Standing;
-use super::review::{Denial, Review, Row};
+use super::review::{Denial, Known, Review, Row};
 use super::{Document, picture, text};
 use crate::finding::Finding;
 use crate::output::printable;
@@ -37,7 +37,7 @@ pub(super) fn of(document: &Document) -> String {
                 }
                 main {
                     @if !document.findings.is_empty() {
-                        h3 { "To look at on the node" }
+                        h2 { "To look at on the node" }
                         ul.findings { @for found in &document.findings { (finding(found)) } }
                     }
                     @for review in &document.drivers { (driver(review)) }
@@ -48,7 +48,9 @@ pub(super) fn of(document: &Document) -> String {
                         b { "Requested" } " is what the component imports and its vendor explains; "
                         b { "granted" } " is what the operator wrote into grants.toml; "
                         b { "used" } " is what the audit log has. What is marked " (mark())
-                        " reaches further than others, and is never given without being named."
+                        " reaches further than others, and is never given without being named. What "
+                        "is (default) nobody has written; what is (as asked) the operator accepted from "
+                        "the manifest, and said the rest of it (by the operator)."
                     }
                 }
             }
@@ -73,13 +75,19 @@ fn driver(review: &Review) -> Markup {
             }
             @if !review.capabilities.is_empty() {
                 h3 { "What it can reach" }
-                div.wide { (picture::of(review)) }
+                @if review.known.requested && review.known.granted {
+                    @let reach = picture::of(review);
+                    (wide("What it can reach, as a picture", &reach))
+                    @if !review.known.used { p.lead { "What of it was used is not known." } }
+                } @else {
+                    p.lead { "That is not known: see what there is to look at." }
+                }
                 h3 { "Requested, granted, used" }
-                div.wide { (table(&review.capabilities)) }
+                (wide("Requested, granted, used", &table(&review.capabilities, review.known)))
             }
             @if !review.denials.is_empty() {
                 h3 { "What it was refused" }
-                div.wide { (denials(&review.denials)) }
+                (wide("What it was refused", &denials(&review.denials)))
             }
             @if let Some(installed) = &review.installed {
                 h3 { "What is installed" }
@@ -91,12 +99,17 @@ fn driver(review: &Review) -> Markup {
                 h3 { "Settings" }
                 dl {
                     @for setting in &review.settings {
-                        dt { (shown(&setting.key)) } dd { (shown(&setting.value)) }
+                        dt { (shown(&setting.key)) } dd { (shown(&setting.shown())) }
                     }
                 }
             }
         }
     }
+}
+
+/// What may be wider than the window: who has no mouse scrolls it, too.
+fn wide(label: &str, what: &Markup) -> Markup {
+    html! { div.wide role="region" aria-label=(label) tabindex="0" { (what) } }
 }
 
 fn finding(finding: &Finding) -> Markup {
@@ -110,13 +123,18 @@ fn finding(finding: &Finding) -> Markup {
     }
 }
 
-fn table(rows: &[Row]) -> Markup {
+fn heads(names: &[&str]) -> Markup {
+    html! { thead { tr { @for name in names { th scope="col" { (name) } } } } }
+}
+
+fn table(rows: &[Row], known: Known) -> Markup {
     html! {
-        table {
-            thead { tr { th { "Capability" } th { "Requested" } th { "Granted" } th { "Used" } } }
+        table.capabilities {
+            (heads(&["Capability", "Requested", "Granted", "Used"]))
             @for row in rows {
-                @let [requested, granted, used] = row.summary();
-                tbody class=[picture::standing(row).map(Standing::class)] {
+                @let [requested, granted, used] = row.summary(known);
+                @let standing = picture::standing(row).filter(|_| known.requested && known.granted);
+                tbody class=[standing.map(Standing::class)] {
                     tr.capability {
                         th scope="rowgroup" {
                             (row.capability.to_string()) @if row.super_privileged { " " (mark()) }
@@ -132,6 +150,7 @@ fn table(rows: &[Row]) -> Markup {
                         td {
                             (used)
                             @if let Some(used) = &row.used {
+                                @if used.count > 1 { p.functions { "first " (used.first) } }
                                 p.functions { "in " (used.operations.join(", ")) }
                                 p.functions { "for " (shown(&used.volumes())) }
                             }
@@ -151,8 +170,8 @@ fn table(rows: &[Row]) -> Markup {
 
 fn denials(denials: &[Denial]) -> Markup {
     html! {
-        table {
-            thead { tr { th { "Function" } th { "Times" } th { "Last" } th { "Volumes" } th { "Why" } } }
+        table.denials {
+            (heads(&["Function", "Times", "Last", "Volumes", "Why"]))
             tbody {
                 @for denial in denials {
                     tr {

@@ -114,13 +114,15 @@ fn behind(row: &Row, standing: Standing, top: usize) -> Markup {
     let details: Vec<String> = row
         .granted
         .iter()
-        .flatten()
+        .flat_map(|granted| &granted.parameters)
         .filter(|(_, values)| !values.is_empty())
         .map(|(key, values)| format!("{key} {}", Vec::from_iter(values.iter().cloned()).join(", ")))
         .collect();
+    // A name that stands alone stands in the middle.
+    let line = top + if details.is_empty() { 28 } else { 19 };
     html! {
         rect class=(class) x=(BEHIND) y=(top) width=(WIDTH - BEHIND - 4) height=(BOX) rx="6" {}
-        text.name x=(BEHIND + 12) y=(top + 19) {
+        text.name x=(BEHIND + 12) y=(line) {
             (what(row.capability)) @if row.super_privileged { " (!)" }
         }
         text x=(BEHIND + 12) y=(top + 36) { (cut(&details.join("; "), LETTERS)) }

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use wasmount_core::bundle::receipt::{Attaching, GrantsFrom, Signature};
+use wasmount_core::bundle::receipt::{Attaching, GrantsFrom, GrantsOrigin, Signature};
 use wasmount_pack::{Capability, Parameters};
 
+use super::origins::Origin;
 use crate::finding::Finding;
 
 /// Everything about one driver.
@@ -16,6 +17,8 @@ pub(super) struct Review {
     pub(super) driver: String,
     /// None if not even its receipt can be read; a finding says why.
     pub(super) installed: Option<Installed>,
+    /// Which of the three columns could be read.
+    pub(super) known: Known,
     /// What is requested, granted or used, in the order of docs/grants.md.
     pub(super) capabilities: Vec<Row>,
     /// The settings of the grants file that give nothing away.
@@ -24,6 +27,18 @@ pub(super) struct Review {
     pub(super) denials: Vec<Denial>,
     /// The worst first.
     pub(super) findings: Vec<Finding>,
+}
+
+/// What could be read. What could not is told by a finding, and is neither yes nor no.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Known {
+    /// The component.
+    pub(super) requested: bool,
+    /// The grants.
+    pub(super) granted: bool,
+    /// The audit log.
+    pub(super) used: bool,
 }
 
 /// What was installed, by whom, and what holds it.
@@ -43,6 +58,8 @@ pub(super) struct Installed {
     pub(super) grants_source: String,
     /// By what the grants hold; none in receipts of before that was kept.
     pub(super) grants_from: Option<GrantsFrom>,
+    /// How their text came to be, whatever brought it into this version.
+    pub(super) grants_origin: GrantsOrigin,
     pub(super) installed_by: String,
     pub(super) installed_at: String,
     pub(super) isolation: Isolation,
@@ -89,7 +106,7 @@ pub(super) struct Row {
     /// Whether it reaches further than others: it is never given without being named.
     pub(super) super_privileged: bool,
     pub(super) requested: Option<Requested>,
-    pub(super) granted: Option<Parameters>,
+    pub(super) granted: Option<Granted>,
     pub(super) used: Option<Used>,
 }
 
@@ -102,6 +119,16 @@ pub(super) struct Requested {
     /// The host's functions that the component imports for it, `interface.function`.
     pub(super) functions: Vec<String>,
     pub(super) parameters: Parameters,
+}
+
+/// That the component may use it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Granted {
+    pub(super) origin: Origin,
+    pub(super) parameters: Parameters,
+    /// Of each of the parameters.
+    pub(super) origins: BTreeMap<&'static str, Origin>,
 }
 
 /// That it was made use of, as the audit log tells.
@@ -134,6 +161,17 @@ pub(super) struct Setting {
     /// Such as `[limits] memory-mib`.
     pub(super) key: String,
     pub(super) value: String,
+    pub(super) origin: Origin,
+    /// What the component asks for, if it says so.
+    pub(super) requested: Option<String>,
+}
+
+impl Setting {
+    /// The value, and all that is to be said of it.
+    pub(super) fn shown(&self) -> String {
+        let asked = self.requested.as_ref().map(|asked| format!(", where {asked} is asked for"));
+        format!("{}{}{}", self.value, self.origin.remark(), asked.unwrap_or_default())
+    }
 }
 
 /// A host call that was refused, as often as it was for the same reason.
@@ -158,7 +196,7 @@ impl Row {
     /// Every parameter that any of the three columns has a value for.
     pub(super) fn keys(&self) -> BTreeSet<&'static str> {
         let requested = self.requested.iter().flat_map(|requested| requested.parameters.keys());
-        let granted = self.granted.iter().flat_map(|granted| granted.keys());
+        let granted = self.granted.iter().flat_map(|granted| granted.parameters.keys());
         let used = self.used.iter().flat_map(|used| used.parameters.keys());
         requested.chain(granted).chain(used).copied().collect()
     }
@@ -170,24 +208,38 @@ impl Row {
             values.map(|values| listed(values, more))
         };
         let more = self.used.as_ref().and_then(|used| used.more.get(key).copied());
+        let granted = self.granted.as_ref();
+        // Where it is from is said where that is not from where the capability is.
+        let apart = granted.and_then(|granted| {
+            granted.origins.get(key).filter(|origin| **origin != granted.origin)
+        });
+        let remark = apart.map_or("", |origin| origin.remark());
         [
             shown(self.requested.as_ref().map(|requested| &requested.parameters), 0),
-            shown(self.granted.as_ref(), 0),
+            shown(granted.map(|granted| &granted.parameters), 0).map(|values| values + remark),
             shown(self.used.as_ref().map(|used| &used.parameters), more.unwrap_or_default()),
         ]
         .map(Option::unwrap_or_default)
     }
 
     /// The three cells of the capability itself.
-    pub(super) fn summary(&self) -> [String; 3] {
-        let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    pub(super) fn summary(&self, known: Known) -> [String; 3] {
+        let cell = |known: bool, text: String| if known { text } else { NOT_KNOWN.to_owned() };
+        let requested = if self.requested.is_some() { "yes" } else { "no" }.to_owned();
+        let granted = match &self.granted {
+            Some(granted) => format!("yes{}", granted.origin.remark()),
+            None => "no".to_owned(),
+        };
         let used = match &self.used {
             Some(used) => used.summary(),
             None => "never".to_owned(),
         };
-        [yes(self.requested.is_some()), yes(self.granted.is_some()), used]
+        [cell(known.requested, requested), cell(known.granted, granted), cell(known.used, used)]
     }
 }
+
+/// In a cell, where nobody can tell.
+const NOT_KNOWN: &str = "not known";
 
 impl Used {
     fn summary(&self) -> String {

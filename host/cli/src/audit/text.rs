@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use wasmount_core::bundle::receipt::{GrantsFrom, Signature};
+use wasmount_core::bundle::receipt::{GrantsFrom, GrantsOrigin, Signature};
 
 use super::Document;
-use super::review::{Installed, Review};
+use super::review::{Installed, Review, Row, Used};
 use crate::output::{columns, printable, wrap};
 use crate::receipt::NO_FILE;
 
@@ -41,6 +41,7 @@ fn describe(review: &Review, text: &mut String) {
             for [what, is] in facts(installed) {
                 let _ = writeln!(text, "  {what:<10} {}", printable(&is));
             }
+            settings(review, text);
         }
         None => {
             let _ = writeln!(text, "{}", review.driver);
@@ -48,7 +49,9 @@ fn describe(review: &Review, text: &mut String) {
     }
     if !review.capabilities.is_empty() {
         let _ = write!(text, "\n{}", table(review));
-        reasons(review, text);
+        for row in &review.capabilities {
+            details(row, text);
+        }
     }
     if !review.findings.is_empty() {
         text.push('\n');
@@ -72,7 +75,8 @@ pub(super) fn facts(installed: &Installed) -> Vec<[String; 2]> {
         None => "nothing yet".to_owned(),
         Some(since) => {
             let before = if log.rotated { " (what was before is rotated away)" } else { "" };
-            format!("{} calls since {since}{before}", log.calls)
+            let calls = if log.calls == 1 { "call" } else { "calls" };
+            format!("{} {calls} since {since}{before}", log.calls)
         }
     };
     vec![
@@ -118,7 +122,22 @@ fn granted(installed: &Installed) -> String {
         NO_FILE => String::new(),
         source => format!(", from {source}"),
     };
-    format!("{}{from}", installed.grants_from.map_or("by the operator's file", GrantsFrom::by))
+    let by = installed.grants_from.map_or("(by what, was not recorded then)", GrantsFrom::by);
+    let text = match installed.grants_origin {
+        GrantsOrigin::Accepted if installed.grants_from != Some(GrantsFrom::Accepted) => {
+            ", as its manifest asked"
+        }
+        _ => "",
+    };
+    format!("{by}{text}{from}")
+}
+
+fn settings(review: &Review, text: &mut String) {
+    for (number, setting) in review.settings.iter().enumerate() {
+        let heading = if number == 0 { "settings" } else { "" };
+        let said = format!("{} {}", setting.key, setting.shown());
+        let _ = writeln!(text, "  {heading:<10} {}", printable(&said));
+    }
 }
 
 fn table(review: &Review) -> String {
@@ -128,7 +147,7 @@ fn table(review: &Review) -> String {
     for row in &review.capabilities {
         let mark = if row.super_privileged { " !" } else { "" };
         marked |= row.super_privileged;
-        let [requested, granted, used] = row.summary();
+        let [requested, granted, used] = row.summary(review.known);
         rows.push([format!("{}{mark}", row.capability), requested, granted, used]);
         for key in row.keys() {
             let [requested, granted, used] = row.cells(key).map(|cell| printable(&cell));
@@ -143,13 +162,27 @@ fn table(review: &Review) -> String {
     text
 }
 
-fn reasons(review: &Review, text: &mut String) {
-    let asked = review.capabilities.iter().filter_map(|row| Some((row, row.requested.as_ref()?)));
-    for (row, requested) in asked {
-        let _ = writeln!(text, "\n    {}", row.capability);
+/// Why it is asked for, and what was made of it.
+fn details(row: &Row, text: &mut String) {
+    if row.requested.is_none() && row.used.is_none() {
+        return;
+    }
+    let _ = writeln!(text, "\n    {}", row.capability);
+    if let Some(requested) = &row.requested {
         let functions = requested.functions.iter().map(String::as_str);
         let _ = writeln!(text, "{}", wrap("for", functions, ", "));
         let reason = requested.reason.as_deref().unwrap_or("(the vendor does not say)");
         let _ = writeln!(text, "{}", wrap("why", printable(reason).split(' '), " "));
     }
+    if let Some(used) = &row.used {
+        let told = printable(&used_in_words(used));
+        let _ = writeln!(text, "{}", wrap("use", told.split(' '), " "));
+    }
+}
+
+/// When, in which operations and for which volumes.
+fn used_in_words(used: &Used) -> String {
+    let Used { first, last, .. } = used;
+    let when = if first == last { first.clone() } else { format!("{first} to {last}") };
+    format!("{when}, in {}, for {}", used.operations.join(", "), used.volumes.join(", "))
 }

@@ -113,7 +113,7 @@ fn misbehave(option: &dyn Fn(&str) -> Option<String>, target: Option<&MountTarge
             devices::wait("disk", "vol-1", std::time::Duration::from_secs(100)).map(drop)
         }
         // More than is observed of a call.
-        Some("flood") => {
+        Some("swamp") => {
             let value = vec![b'x'; 60_000];
             (0..700).for_each(|_| drop(wasmount_guest_sdk::state::put("key", &value)));
             Ok(())
