@@ -46,6 +46,29 @@ fn size_of(picture: &Path) -> (u32, u32) {
     (number(16), number(20))
 }
 
+/// What a browser makes of the page's style: the page within another, which asks for it.
+const ASKS: &str = r#"<!DOCTYPE html><body><iframe id="it" src="audit.html"
+    style="width: 100%; height: 1000px; border: 0"></iframe><pre id="said"></pre><script>
+    document.getElementById("it").onload = event => {
+      const page = event.target.contentDocument, root = page.documentElement;
+      const colours = [page.body, page.querySelector("h1"), page.querySelector("svg rect")]
+        .map(element => getComputedStyle(element));
+      const said = [colours[0].backgroundColor, colours[1].color, colours[2].fill,
+        root.scrollWidth > root.clientWidth ? "too wide" : "fits"];
+      document.getElementById("said").textContent = said.join("; ");
+    };
+    </script>"#;
+
+fn style(node: &Node, width: u32, scheme: &str) -> String {
+    let asks = node.path("asks.html");
+    std::fs::write(&asks, ASKS).expect("written");
+    let window = format!("--window-size={width},1000");
+    let asked = ["--allow-file-access-from-files", "--dump-dom", &window, scheme];
+    let elements = String::from_utf8(browse(node, &asks, &asked)).expect("UTF-8");
+    let said = elements.split_once("<pre id=\"said\">").expect("asked").1;
+    said.split_once("</pre>").expect("an end").0.to_owned()
+}
+
 #[test]
 fn a_browser_shows_the_tables_and_the_picture() {
     let Some(node) = Node::new() else { return };
@@ -61,26 +84,53 @@ fn a_browser_shows_the_tables_and_the_picture() {
         ("<path class=\"used\"", 7 * 2 + 2),
         ("image files as block devices (!)", 1),
         ("keys of the volume's secret", 1),
+        ("<th>", 0),
         ("<script", 0),
     ] {
         assert_eq!(elements.matches(what).count(), count, "{what}:\n{elements}");
     }
+    // Whatever may be scrolled sideways is so by the keyboard, too.
+    let scrolled = elements.matches("class=\"wide\" role=\"region\"").count();
+    assert_eq!(scrolled, elements.matches("tabindex=\"0\"").count(), "{elements}");
     for (width, height) in WINDOWS {
-        for scheme in ["light", "dark"] {
+        for (scheme, setting, style_of_it) in SCHEMES {
             let picture = node.path(&format!("{scheme}-{width}.png"));
-            let dark =
-                if scheme == "dark" { "--force-dark-mode" } else { "--disable-features=Dark" };
             let window = format!("--window-size={width},{height}");
             let screenshot = format!("--screenshot={}", picture.display());
-            browse(&node, &page, &[&window, &screenshot, dark]);
+            browse(&node, &page, &[&window, &screenshot, setting]);
             assert_eq!(size_of(&picture), (width, height));
+            assert_eq!(style(&node, width, setting), *style_of_it, "{width} {scheme}");
         }
     }
+}
+
+/// How a browser is told that somebody wants it light or dark; and then the colours of the page, of its
+/// heading and of a box of the picture, and whether it fits into the window.
+const SCHEMES: &[(&str, &str, &str)] = &[
+    (
+        "light",
+        "--blink-settings=preferredColorScheme=1",
+        "rgb(255, 255, 255); rgb(28, 32, 36); rgb(244, 246, 248); fits",
+    ),
+    (
+        "dark",
+        "--blink-settings=preferredColorScheme=0",
+        "rgb(21, 24, 28); rgb(230, 233, 237); rgb(30, 35, 41); fits",
+    ),
+];
+
+/// One driver a page or two, and nothing is cut off.
+#[test]
+fn a_browser_prints_it() {
+    let Some(node) = Node::new() else { return };
+    Life::of_a_pod(&node);
+    let page = page(&node);
     let print = node.path("audit.pdf");
-    browse(
-        &node,
-        &page,
-        &["--no-pdf-header-footer", &format!("--print-to-pdf={}", print.display())],
-    );
-    assert!(std::fs::read(print).expect("printed").starts_with(b"%PDF"));
+    let to = format!("--print-to-pdf={}", print.display());
+    browse(&node, &page, &["--no-pdf-header-footer", &to]);
+    let printed = std::fs::read(print).expect("printed");
+    assert!(printed.starts_with(b"%PDF"));
+    let text = String::from_utf8_lossy(&printed);
+    let pages = text.matches("/Type /Page").count() - text.matches("/Type /Pages").count();
+    assert!((2..=5).contains(&pages), "{pages} pages");
 }

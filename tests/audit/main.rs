@@ -6,6 +6,7 @@ mod findings;
 mod fixtures;
 mod flood;
 mod hostile;
+mod ids;
 mod life;
 
 use std::fs;
