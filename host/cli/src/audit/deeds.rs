@@ -151,3 +151,27 @@ impl Deeds<'_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::used::Calls;
+
+    /// What no call can be brought to on a kernel that has all of the wall.
+    #[test]
+    fn calls_behind_less_of_the_wall_are_told() {
+        let at = SystemTime::UNIX_EPOCH;
+        let calls = Calls { count: 3, first: at, last: at };
+        let mut used = Used::default();
+        used.partly_isolated.insert("without landlock-scopes".to_owned(), calls);
+        let driver = "example.com/x".parse().expect("a driver's name");
+        let deeds = Deeds { driver: &driver, version: "0", rows: &[], denials: &[], used: &used };
+        let mut found = Findings::default();
+        deeds.examine(&mut found);
+        let told: Vec<_> = found.all.iter().map(|found| (found.id, &found.what[..])).collect();
+        let what = "3 calls were made without landlock-scopes, the last 1970-01-01T00:00:00Z";
+        assert_eq!(told, [("isolation-was-partial", what)]);
+    }
+}

@@ -307,7 +307,7 @@ mod tests {
         assert!(used.volumes().ends_with("pv-063, and 36 more"), "{}", used.volumes());
         let row = Row { used: Some(used), ..row(Capability::Images, None, None) };
         assert!(row.cells("names")[2].ends_with("pv-063, and 36 more"), "{:?}", row.cells("names"));
-        let summary = &row.summary()[2];
+        let summary = &row.summary(Known { requested: true, granted: true, used: true })[2];
         let expected = "100 times, last 1970-01-01T00:00:00Z; failed 2 times; not by this version";
         assert_eq!(summary, expected);
     }

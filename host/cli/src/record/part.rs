@@ -71,9 +71,7 @@ impl<'e> Part<'e> {
         let name = self.operation.name();
         let asked = match (&self.start, &self.end) {
             (Some(_), Some(_)) => None,
-            (Some(_), None) => {
-                Some(format!("{name}: the host did not wait for the component's end"))
-            }
+            (Some(_), None) => Some(format!("{name}: the component's end is not on record")),
             (None, _) => Some(format!("{name}: no component was asked")),
         };
         asked.into_iter().chain(self.host.iter().map(|act| format!("{name}: {act}"))).collect()

@@ -114,8 +114,8 @@ fn misbehave(option: &dyn Fn(&str) -> Option<String>, target: Option<&MountTarge
         }
         // More than is observed of a call.
         Some("swamp") => {
-            let value = vec![b'x'; 60_000];
-            (0..700).for_each(|_| drop(wasmount_guest_sdk::state::put("key", &value)));
+            let value = vec![b'x'; 65_000];
+            (0..530).for_each(|_| drop(wasmount_guest_sdk::state::put("key", &value)));
             Ok(())
         }
         Some("reveal") => {

@@ -60,9 +60,9 @@ fn unknown(of: &str, version: &str, remedy: &str, found: &mut Findings) {
 
 impl Advisory {
     fn is_of(&self, engine: &str) -> bool {
-        let not_in = |range: &&str| VersionReq::parse(range).expect("a range of the table");
+        let range = |text: &str| VersionReq::parse(text).expect("a range of the table");
         Version::parse(engine)
-            .is_ok_and(|engine| !self.not_in.iter().any(|range| not_in(&range).matches(&engine)))
+            .is_ok_and(|engine| !self.not_in.iter().any(|text| range(text).matches(&engine)))
     }
 }
 

@@ -25,7 +25,7 @@ fn a_volume_is_taken_down_while_it_is_rehearsed() {
         let bound = bind_of(&staged, device.number, Access::ReadWrite).unwrap();
         assert_eq!((bound.device(), bound.fs_type()), (device.number, "ext4"));
         // Not by a rehearsal.
-        umount(&node.root().join("staged"), UnmountFlags::NOFOLLOW).unwrap();
+        umount(node.root().join("staged"), UnmountFlags::NOFOLLOW).unwrap();
         assert!(is_free(&device), "nothing of the mount is left");
 
         let pending = make(&device, Access::ReadWrite, &[]).unwrap();
