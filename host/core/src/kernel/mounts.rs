@@ -4,22 +4,22 @@
 //! process dies. Whether a mount may be made is not decided here, nor are filesystems repaired
 //! or grown.
 
+mod context;
 mod twins;
 
+pub(super) use context::Context;
 pub(super) use twins::is_of;
 
 use std::cell::Cell;
-use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
-use rustix::mount::{UnmountFlags, fsconfig_create, fsconfig_create_exclusive, fsconfig_set_flag};
 use rustix::mount::{
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount as umount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsmount, fsopen, move_mount, open_tree, unmount as umount,
 };
 
 use super::device::{self, Device};
@@ -348,99 +348,6 @@ fn describe(directory: &OwnedFd) -> Result<(u64, (u32, u32), bool), Failure> {
         .map_err(failed("looking at a mount"))?;
     let is_root = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     Ok((found.stx_mnt_id, (found.stx_dev_major, found.stx_dev_minor), is_root))
-}
-
-/// A filesystem context, see fsopen(2).
-pub(super) struct Context(OwnedFd);
-
-impl Context {
-    pub(super) fn open(fs_type: &str) -> Result<Self, Failure> {
-        match fsopen(fs_type, FsOpenFlags::FSOPEN_CLOEXEC) {
-            Ok(context) => Ok(Self(context)),
-            Err(Errno::NODEV) => Err(unfit(
-                "mount-failed",
-                format!("this kernel does not know {fs_type}; run `modprobe {fs_type}`"),
-            )),
-            Err(error) => Err(failed(format_args!("opening a {fs_type} context"))(error)),
-        }
-    }
-
-    pub(super) fn set(&self, key: &str, value: &str, what: impl Display) -> Result<(), Failure> {
-        fsconfig_set_string(&self.0, key, value).map_err(|error| self.failure(what, error))
-    }
-
-    pub(super) fn flag(&self, key: &str) -> Result<(), Errno> {
-        fsconfig_set_flag(&self.0, key)
-    }
-
-    /// A context for a device's filesystem, with all that it is to be set to.
-    fn of_device(
-        device: &Device,
-        filesystem: Filesystem,
-        settings: &[Setting],
-        what: &str,
-    ) -> Result<Self, Failure> {
-        let context = Self::open(filesystem.name())?;
-        // The source is the device's usual name, not a descriptor's, because kubelet and resize2fs
-        // look for it in the mount table. That it led to the same device is proven afterwards.
-        context.set("source", &device.node().display().to_string(), what)?;
-        for (key, value) in settings {
-            match value {
-                Some(value) => context.set(key, value, what)?,
-                None => context.flag(key).map_err(|error| context.failure(what, error))?,
-            }
-        }
-        Ok(context)
-    }
-
-    /// Makes the filesystem. `exclusive` refuses one that the kernel has mounted already.
-    pub(super) fn create(&self, exclusive: bool) -> Result<(), Errno> {
-        match exclusive.then(|| fsconfig_create_exclusive(&self.0)) {
-            // Before Linux 6.6; the caller's own test for holders has to do.
-            None | Some(Err(Errno::OPNOTSUPP)) => fsconfig_create(&self.0),
-            Some(result) => result,
-        }
-    }
-
-    /// Makes a detached mount of the filesystem that was made. The context ends here: it would
-    /// hold the device.
-    pub(super) fn mount(
-        self,
-        attributes: MountAttrFlags,
-        access: Access,
-        fs_type: &str,
-        what: impl Display,
-    ) -> Result<PendingMount, Failure> {
-        let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NOSUID;
-        let mount = fsmount(&self.0, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-            .map_err(|error| self.failure(what, error))?;
-        PendingMount::new(mount, access, fs_type)
-    }
-
-    /// The failure, with what the kernel wrote into the context.
-    pub(super) fn failure(&self, what: impl Display, error: Errno) -> Failure {
-        let mut words = String::new();
-        let mut line = [0; 512];
-        // The kernel keeps at most eight lines.
-        for _ in 0..8 {
-            let Ok(length @ 1..) = rustix::io::read(&self.0, &mut line) else { break };
-            // "e text": the level, then the text.
-            let text = String::from_utf8_lossy(&line[..length]);
-            let text = text.trim_end();
-            words.push_str("; ");
-            words.push_str(text.get(2..).unwrap_or(text));
-        }
-        if error == Errno::BUSY {
-            return unfit("in-use", format!("{what}: the device is in use{words}"));
-        }
-        let mut failure = Failure::io(what, &error.into());
-        if matches!(failure.code, Code::Internal | Code::DataLoss) {
-            failure.code = Code::FailedPrecondition;
-            failure.reason = "mount-failed".to_owned();
-        }
-        failure.message.push_str(&words);
-        failure
-    }
 }
 
 #[cfg(test)]
