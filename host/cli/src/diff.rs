@@ -5,6 +5,7 @@
 //! script never takes a file that it could not read for a difference.
 
 pub mod changes;
+pub mod width;
 
 use std::fmt::Write as _;
 use std::path::Path;

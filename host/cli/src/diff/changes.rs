@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 use wasmount_core::bundle::Receipt;
-use wasmount_core::grants::{Limits, Size};
+use wasmount_core::grants::Limits;
 use wasmount_pack::{Ask, Capability, Inspection, Parameters};
 
+use super::width::compare;
 use crate::coverage::{self, Coverage};
 use crate::granted;
 use crate::grants::GrantsFile;
@@ -292,50 +293,6 @@ fn parameters(capability: &str, old: &Parameters, new: &Parameters, changes: &mu
         };
         let (before, after) = (was.and_then(join), is.and_then(join));
         changes.push(Change { more, ..change(About::Asks, how, &name, before, after) });
-    }
-}
-
-/// How the values of a parameter differ, and whether there is more in the new ones.
-fn compare(key: &str, old: &BTreeSet<String>, new: &BTreeSet<String>) -> (How, bool) {
-    let beyond = |values: &BTreeSet<String>, others: &BTreeSet<String>| {
-        values.iter().any(|value| !others.iter().any(|other| covers(key, other, value)))
-    };
-    match (beyond(new, old), beyond(old, new)) {
-        (true, false) => (How::Widened, true),
-        (false, true) => (How::Narrowed, false),
-        (more, _) => (How::Changed, more),
-    }
-}
-
-/// Whether one value allows all that another does.
-pub fn covers(key: &str, wide: &str, narrow: &str) -> bool {
-    let number = |text: &str| text.parse::<u64>().ok();
-    let size = |text: &str| Size::try_from(text.to_owned()).ok();
-    match key {
-        "max-size" => size(wide) >= size(narrow),
-        "max-files" | "memory-mib" | "cpu-seconds" => number(wide) >= number(narrow),
-        "names" => fits(wide, narrow),
-        // A key and its use.
-        "keys" => match (wide.rsplit_once(' '), narrow.rsplit_once(' ')) {
-            (Some((wide, use_of_wide)), Some((narrow, use_of_narrow))) => {
-                use_of_wide == use_of_narrow && fits(wide, narrow)
-            }
-            _ => wide == narrow,
-        },
-        _ => wide == narrow,
-    }
-}
-
-/// Whether a pattern matches whatever another one does. What is around the `*` of the wide one is
-/// literal, and so it is in each text that the narrow one matches if it is in the narrow one itself.
-fn fits(wide: &str, narrow: &str) -> bool {
-    match wide.split_once('*') {
-        None => wide == narrow,
-        Some((before, after)) => {
-            narrow.len() >= before.len() + after.len()
-                && narrow.starts_with(before)
-                && narrow.ends_with(after)
-        }
     }
 }
 

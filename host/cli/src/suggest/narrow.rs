@@ -14,7 +14,7 @@ use wasmount_pack::{Ask, Capability, Import};
 
 use super::patterns::{self, Patterns};
 use super::text::{Fate, Key, Section, inline, kept, list, new, quoted, same};
-use crate::diff::changes::covers;
+use crate::diff::width::covers;
 use crate::time::rfc3339;
 use crate::used::{Used, Uses};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use wasmount_core::call::VolumeName;
 use wasmount_core::grants::{IdPattern, ImagePattern};
 
-use crate::diff::changes::covers;
+use crate::diff::width::covers;
 
 /// As many patterns as a grants file may have.
 const MAX_PATTERNS: usize = 64;

@@ -9,7 +9,7 @@ use wasmount_pack::Capability;
 
 use super::narrow::{BEYOND, Narrow};
 use super::text::{Fate, Key, Section, list, new, quoted, same};
-use crate::diff::changes::covers;
+use crate::diff::width::covers;
 
 /// As many keys of a secret are granted by their names; of more, the patterns stay.
 const MAX_KEYS: usize = 32;

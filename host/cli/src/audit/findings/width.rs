@@ -8,7 +8,7 @@ use wasmount_pack::Inspection;
 
 use super::super::review::Row;
 use crate::coverage::{Coverage, Missing, lines};
-use crate::diff::changes::covers;
+use crate::diff::width::covers;
 use crate::finding::Findings;
 
 /// What a vendor cannot know, and so cannot ask for.
