@@ -110,7 +110,8 @@ fn granted(node: &Node, driver: &Driver<'_>) -> BTreeMap<String, BTreeMap<String
     let rows = review["capabilities"].as_array().expect("a list").iter();
     let rows = rows.filter(|row| !row["granted"].is_null());
     rows.map(|row| {
-        let granted = serde_json::from_value(row["granted"].clone()).expect("parameters");
+        let granted =
+            serde_json::from_value(row["granted"]["parameters"].clone()).expect("parameters");
         (row["capability"].as_str().expect("a name").to_owned(), granted)
     })
     .collect()

@@ -314,7 +314,7 @@ pub(crate) const FIXTURES: &[Fixture] = &[
     },
     Fixture {
         id: "component-unreadable",
-        and: &["component-unvouched", "driver-unusable"],
+        and: &["component-unvouched", "file-changed"],
         severity: "error",
         what: "/component.wasm: ",
         plant: |_, version| {

@@ -53,7 +53,7 @@ fn what_a_vendor_or_a_user_writes_is_text_in_every_format() {
 
     let json = document(&node);
     is_valid(&json, "../docs/audit.schema.json");
-    let message = json["drivers"][0]["denials"][0]["message"].as_str().expect("a message");
+    let message = json["drivers"][0]["denials"][0]["messages"][0].as_str().expect("a message");
     assert!(message.contains(IN_JSON), "{message}");
 
     let sarif = audit(&node, &["--format", "sarif"]).json();

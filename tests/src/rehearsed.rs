@@ -28,7 +28,7 @@ impl Decided {
             host_calls
                 .extend(operation["host_calls"].as_array().into_iter().flatten().map(told_of));
             let acts = operation["host"].as_array().into_iter().flatten();
-            host.extend(acts.filter_map(Value::as_str).map(str::to_owned));
+            host.extend(acts.filter_map(act));
         }
         Self { host_calls, host, reply: without_device(&told["reply"]) }
     }
@@ -36,13 +36,16 @@ impl Decided {
     /// As it was decided, by the lines of the log.
     pub fn logged(lines: &[Value], reply: &Value) -> Self {
         let of = |kind: &'static str| lines.iter().filter(move |line| line["kind"] == kind);
-        let act = |line: &Value| line["act"].as_str().map(str::to_owned);
         Self {
             host_calls: of("host-call").map(told_of).collect(),
             host: of("host-act").filter_map(act).collect(),
             reply: without_device(reply),
         }
     }
+}
+
+fn act(told: &Value) -> Option<String> {
+    told["act"].as_str().map(str::to_owned)
 }
 
 fn told_of(host_call: &Value) -> [String; 4] {
