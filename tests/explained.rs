@@ -141,6 +141,6 @@ fn what_the_host_does_by_itself_and_for_whom() {
     command.args([driver.name(), "mount", &pod, &json]).uid(65534).gid(65534);
     let refused = answer(&mut command, "explain".to_owned());
     assert_eq!((refused.exit, refused.stdout.as_str()), (Some(1), ""));
-    assert!(refused.stderr.contains("only root can look at what a call"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("only root can find out what a call"), "{}", refused.stderr);
     node.is_clean();
 }

@@ -75,8 +75,8 @@ struct HostCall {
 pub fn run(arguments: &arguments::Explain, output: &mut Output<'_>) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
-            "only root can look at what a call on this node would; as another user it would be rehearsed as in \
-             kube-controller-manager; try `sudo wasmount explain …`"
+            "only root can find out what a call would do on this node: as another user it would be rehearsed as \
+             in kube-controller-manager; try `sudo wasmount explain …`"
         );
     }
     warn_of_secrets(&arguments.arguments, output);

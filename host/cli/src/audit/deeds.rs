@@ -74,14 +74,18 @@ impl Deeds<'_> {
             match &row.used {
                 Some(used) if used.by_this_version > 0 => {}
                 Some(used) if used.failed > 0 => {
-                    note(format!("{} was never used but without success", lines(row.capability)));
+                    note(format!(
+                        "{} was asked for, and never with success,",
+                        lines(row.capability)
+                    ));
                 }
                 _ => note(format!("{} was never used", lines(row.capability))),
             }
         }
         for ((section, key), names) in self.unused_names() {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            note(format!("{section} {key} {} was never used", names.join(", ")));
+            let were = if names.len() == 1 { "was" } else { "were" };
+            note(format!("{section} {key} {} {were} never used", names.join(", ")));
         }
     }
 

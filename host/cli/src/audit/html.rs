@@ -48,9 +48,10 @@ pub(super) fn of(document: &Document) -> String {
                         b { "Requested" } " is what the component imports and its vendor explains; "
                         b { "granted" } " is what the operator wrote into grants.toml; "
                         b { "used" } " is what the audit log has. What is marked " (mark())
-                        " reaches further than others, and is never given without being named. What "
-                        "is (default) nobody has written; what is (as asked) the operator accepted from "
-                        "the manifest, and said the rest of it (by the operator)."
+                        " reaches further than others, and is never given without being named. A "
+                        "value that is marked (default) is not in grants.toml, and holds all the same; one "
+                        "marked (as asked) is what the manifest asks for, and (by the operator) what was "
+                        "said beside it."
                     }
                 }
             }

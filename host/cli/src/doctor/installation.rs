@@ -208,7 +208,7 @@ pub(crate) fn examine_needs(grants: &Grants, found: &mut Findings) {
                 metadata.gid(),
                 metadata.mode() & 0o7777
             ),
-            "who they are can put another file in an image's place, and see what volumes hold",
+            "they can put another file in an image's place, and read what volumes hold",
             format!("if that is not meant: chown root {shown} && chmod g-w {shown}"),
         ),
         Ok(_) => {}

@@ -162,7 +162,7 @@ impl Narrow<'_> {
         let failed = self.used.capabilities.get(&capability).map_or(0, |uses| uses.failed);
         match failed {
             0 => format!("never used since {}", self.since),
-            _ => format!("never used since {} but without success", self.since),
+            _ => format!("asked for since {}, and never with success", self.since),
         }
     }
 

@@ -320,7 +320,9 @@ fn what_the_log_does_not_tell_stays_as_it_is() {
         .for_each(|uses| (uses.count, uses.omitted, uses.failed) = (0, 0, 2));
     let (file, changes) = suggest(&used, &ALL, &[]);
     assert_eq!(file, NOTHING);
-    assert!(changes.contains("- [mounts.block] # never used since 1970-01-01 but without success"));
+    assert!(
+        changes.contains("- [mounts.block] # asked for since 1970-01-01, and never with success")
+    );
 }
 
 #[test]
