@@ -1,3 +1,6 @@
+//! What is suggested of grants and of what was used of them, as tables: never wider than what is there, and
+//! nothing away that somebody needs.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::UNIX_EPOCH;
 

@@ -1,3 +1,5 @@
+//! Lines of an audit log, and what they say was used, failed and was refused.
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;

@@ -1,3 +1,6 @@
+//! The audit log as it is written: what is in it and how much, how its lines are chained, and what the next
+//! line makes of whatever it finds.
+
 use rustix::fs::FlockOperation;
 
 use super::chain::{MAX_FILE, open};
