@@ -151,6 +151,10 @@ fn unused(component: &Inspection, grants: &Grants) -> Vec<&'static str> {
     if component.imports.iter().any(|import| secret_use(import).is_some()) {
         used.insert(Capability::Secrets);
     }
+    // The host itself grows a filesystem before a writable mount, where that is granted.
+    if used.contains(&Capability::MountsBlock) {
+        used.insert(Capability::FilesystemsGrow);
+    }
     let unused = |&capability: &Capability| {
         // Where `[images]` is of no use, its keys need no mention.
         let within = matches!(capability, Capability::ImagesCreate | Capability::ImagesGrow);
@@ -206,11 +210,14 @@ mod tests {
             "version = 1\n[images]\ndirectory = \"/i\"\nnames = [\"*\"]\ncreate = true\n";
         const SECRETS: &str = "version = 1\n[reply]\nfailure-exit-code = 0\n\
                                [[secrets]]\nkey = \"k\"\nuses = [\"file\"]\n";
+        const GROW: &str = "version = 1\n[filesystems]\ntypes = [\"ext4\"]\ngrow = true\n\
+                            [mounts.block]\nfilesystems = [\"ext4\"]\n";
         let log = ("log", "write", None);
         let open = ("images", "open", Some(Capability::Images));
         let create = ("images", "create", Some(Capability::ImagesCreate));
         let reveal = ("secrets", "secret.reveal", Some(Capability::Secrets));
         let file = ("mounts-tmpfs", "write-secret", Some(Capability::MountsTmpfs));
+        let block = ("mounts-block", "mount", Some(Capability::MountsBlock));
         for (imports, grants, missing, unused) in [
             (&[][..], NONE, &[][..], &[][..]),
             (&[log], NONE, &[], &[]),
@@ -237,6 +244,8 @@ mod tests {
             ),
             (&[file], SECRETS, &["mounts-tmpfs.write-secret: [mounts.tmpfs]"], &[]),
             (&[], SECRETS, &[], &["[[secrets]]"]),
+            (&[block], GROW, &[], &[]),
+            (&[log], GROW, &[], &["[filesystems] grow = true", "[mounts.block]"]),
         ] {
             let parsed = Grants::parse(grants).expect("the grants are valid");
             let coverage = Coverage::of(&component(imports), &parsed);

@@ -180,7 +180,13 @@ pub static SECTIONS: &[Section] = &[
                 "`true`, `false`",
                 "Whether one may be checked and repaired. xfs and btrfs the kernel repairs as it mounts them.",
             ),
-            key("grow", "`false`", "`true`, `false`", "Whether one may be grown to its device."),
+            key(
+                "grow",
+                "`false`",
+                "`true`, `false`",
+                "Whether one may be grown to its device: by the component, and by the host before it \
+                 mounts one writable.",
+            ),
         ],
     },
     Section {
