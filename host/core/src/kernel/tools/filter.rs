@@ -5,7 +5,7 @@
 //! refused looks as if the kernel did not have it. So does every call that is newer than the oldest
 //! kernel, whatever it may be: no tool can need one. Which files it can open is [`super::files`]'s.
 
-use libc::{c_long, sock_filter};
+use libc::{c_int, c_long, sock_filter};
 use rustix::io::Errno;
 
 use crate::bpf::{
@@ -35,6 +35,8 @@ const REFUSED: &[c_long] = &[
     libc::SYS_fspick,
     libc::SYS_unshare,
     libc::SYS_setns,
+    // Makes any file of root's shorter, which Landlock does not keep from it before Linux 6.2.
+    libc::SYS_truncate,
     // What is known of a file without its being open, which Landlock does not keep from it.
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -140,6 +142,16 @@ const THREAD: c_long = libc::SYS_clone;
 /// Limits a process: itself or, which is refused, another.
 const LIMITS: c_long = libc::SYS_prlimit64;
 
+/// Works on an open file or, which is refused, says which process is signalled when there is something
+/// to read in it: with any signal, and for root without any capability (`sigio_perm` in fs/fcntl.c).
+const FILE: c_long = libc::SYS_fcntl;
+
+/// The two of its commands that say so.
+const OWNERS: [c_int; 2] = [libc::F_SETOWN, F_SETOWN_EX];
+
+/// From `<asm-generic/fcntl.h>`; `libc` has it not.
+const F_SETOWN_EX: c_int = 15;
+
 /// The newest call of Linux 5.11 (the oldest kernel is 5.12, whose only new one is for mounts).
 const NEWEST: c_long = libc::SYS_epoll_pwait2;
 
@@ -151,6 +163,7 @@ enum Verdict {
     Refused,
     IfThread,
     IfItself,
+    UnlessOwner,
 }
 
 const fn has(list: &[c_long], number: c_long) -> bool {
@@ -168,6 +181,7 @@ const fn verdict(number: c_long) -> Verdict {
     match number {
         THREAD => Verdict::IfThread,
         LIMITS => Verdict::IfItself,
+        FILE => Verdict::UnlessOwner,
         _ if number > NEWEST || has(REFUSED, number) || has(REFUSED_HERE, number) => {
             Verdict::Refused
         }
@@ -200,9 +214,9 @@ const STARTS: [c_long; RANGES] = {
     starts
 };
 
-/// What comes before the search, the jumps of the search, one instruction for each range, and three
-/// more for each of the two that look at an argument.
-const LENGTH: usize = 4 + (RANGES - 1) + RANGES + 2 * 3;
+/// What comes before the search, the jumps of the search, one instruction for each range, three more
+/// for each of the two that compare an argument once, and four for the one that does so twice.
+const LENGTH: usize = 4 + (RANGES - 1) + RANGES + 2 * 3 + 4;
 
 /// The program, assembled when this is compiled. It searches the ranges by halves: the kernel runs it
 /// for every number there is when it is installed, which would take three times as long for a list.
@@ -234,6 +248,13 @@ const fn search(program: &mut [sock_filter; LENGTH], at: usize, low: usize, high
         Verdict::Refused => return at + 1,
         Verdict::IfThread => jump(libc::BPF_JSET, libc::CLONE_THREAD as u32, 0, 1),
         Verdict::IfItself => jump(libc::BPF_JEQ, 0, 0, 1),
+        Verdict::UnlessOwner => {
+            program[at] = load_argument(1);
+            program[at + 1] = jump(libc::BPF_JEQ, OWNERS[0] as u32, 2, 0);
+            program[at + 2] = jump(libc::BPF_JEQ, OWNERS[1] as u32, 1, 0);
+            program[at + 3] = ALLOW;
+            return at + 5;
+        }
     };
     program[at] = load_argument(0);
     program[at + 1] = test;
@@ -252,7 +273,23 @@ mod tests {
     use super::*;
 
     fn answer(architecture: u32, number: c_long, first: u32) -> u32 {
-        bpf::answer(&PROGRAM, architecture, number, [first, 0, 0, 0, 0, 0])
+        answer_to(architecture, number, first, 0)
+    }
+
+    fn answer_to(architecture: u32, number: c_long, first: u32, second: u32) -> u32 {
+        bpf::answer(&PROGRAM, architecture, number, [first, second, 0, 0, 0, 0])
+    }
+
+    #[test]
+    fn a_file_signals_nobody() {
+        let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        for command in 0_i32..2000 {
+            let is_refused = [8, 15].contains(&command);
+            let expected = if is_refused { refused } else { libc::SECCOMP_RET_ALLOW };
+            let command = command.cast_unsigned();
+            let given = answer_to(ARCHITECTURE, libc::SYS_fcntl, 0, command);
+            assert_eq!(given, expected, "{command}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
@@ -164,6 +164,8 @@ fn a_tool_that_is_taken_over_gets_nowhere() {
             "namespaces",
             "signal",
             "own signal",
+            "signal by a pipe",
+            "truncate",
             "process",
             "mode",
             "owner",
@@ -215,6 +217,8 @@ fn tool_that_tries_everything() {
     let pid = Pid::from_raw(process.parse().unwrap());
     said("signal", kill(pid, Signal::SIGKILL));
     said("own signal", kill(Pid::this(), Signal::SIGKILL));
+    said("signal by a pipe", signal_by_pipe(pid));
+    said("truncate", nix::unistd::truncate(record.as_str(), 0));
     said("process", Command::new("/bin/true").status());
     said("mode", fs::set_permissions(record, fs::Permissions::from_mode(0o666)));
     said("owner", std::os::unix::fs::lchown(record, Some(1), None));
@@ -226,6 +230,25 @@ fn tool_that_tries_everything() {
     said("remove", fs::remove_file(record));
     said("environment", fs::read(format!("/proc/{process}/environ")));
     said("append", fs::File::options().append(true).open("/usr/bin/env"));
+}
+
+/// Has the kernel end a process when there is something to read.
+fn signal_by_pipe(pid: Pid) -> std::io::Result<()> {
+    let (reader, mut writer) = std::io::pipe()?;
+    let commands = [
+        (libc::F_SETOWN, pid.as_raw()),
+        (10 /* F_SETSIG */, libc::SIGKILL),
+        (libc::F_SETFL, libc::O_ASYNC),
+    ];
+    for (command, argument) in commands {
+        #[expect(unsafe_code, reason = "no library has these commands")]
+        // SAFETY: fcntl(2) takes a number with each of these commands, and the descriptor is open.
+        let done = unsafe { libc::fcntl(reader.as_raw_fd(), command, argument) };
+        if done < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    writer.write_all(b"!")
 }
 
 #[test]
