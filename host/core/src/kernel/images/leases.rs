@@ -26,8 +26,9 @@ const VERSION: u32 = 1;
 /// The longest lease file, in bytes.
 const MAX_LENGTH: u64 = 4096;
 
-/// How many names of the directory are looked at to find a volume's lease.
-const MAX_ENTRIES: usize = 10_000;
+/// How many leases of the directory are looked at to find a volume's: of the whole cluster's, each of
+/// which is a volume that is attached. Images do not count, since nobody ever removes them.
+const MAX_LEASES: usize = 100_000;
 
 /// A lease that is to be taken.
 #[derive(Debug)]
@@ -140,16 +141,18 @@ pub fn release(release: Granted<Release>) -> Result<bool, Failure> {
     let rehearsed: Vec<_> = rehearsal::leases().into_iter().filter(&ours).collect();
     let mut names = Vec::new();
     let entries = Dir::read_from(&dir.file).map_err(failed(&what))?;
-    for (count, entry) in entries.enumerate() {
-        if count == MAX_ENTRIES {
-            let message = format!("{what}: the directory has more than {MAX_ENTRIES} entries");
-            return Err(Failure::new(Code::ResourceExhausted, "exhausted", message));
-        }
+    let mut leases = 0;
+    for entry in entries {
         let entry = entry.map_err(failed(&what))?;
         let Some(name) = entry.file_name().to_str().ok().filter(|name| name.starts_with(PREFIX))
         else {
             continue;
         };
+        leases += 1;
+        if leases > MAX_LEASES {
+            let message = format!("{what}: the directory has more than {MAX_LEASES} leases");
+            return Err(Failure::new(Code::ResourceExhausted, "exhausted", message));
+        }
         // One that cannot be read may be another volume's: it must not keep this one from
         // being released.
         if read(&dir, name).is_ok_and(|held| held.as_ref().is_some_and(ours)) {

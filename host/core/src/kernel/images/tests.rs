@@ -152,6 +152,20 @@ fn all_leases_of_a_volume_for_a_node_are_released() {
     assert_eq!(held, [None, pair("vol", "node-2"), pair("other", "node-1"), None]);
 }
 
+/// Images are never removed: with the years there are many.
+#[test]
+fn a_lease_among_many_images_is_released() {
+    let scratch = Scratch::new();
+    let (image, _) = scratch.create("a.img", MIB);
+    take(&image, "vol", "node-1").unwrap();
+    let dir = scratch.dir();
+    for number in 0..10_001 {
+        std::fs::write(dir.path().join(format!("{number}.img")), "").unwrap();
+    }
+    assert_eq!(end(dir, "vol", "node-1"), Ok(true));
+    assert_eq!(holder(&image), Ok(None));
+}
+
 #[test]
 fn each_lease_can_be_told_from_the_one_before() {
     let scratch = Scratch::new();
