@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use crate::output::printable;
 
 /// The lines that go, each after `-`, and those that come, after `+`. Both texts are valid grants.
+/// Keys of `[config]` are whatever the file's author liked: all of a line can be printed.
 pub fn between(before: &str, after: &str) -> Vec<String> {
     let (before, after) = (keys(before), keys(after));
     let gone = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
@@ -19,7 +20,7 @@ fn keys(text: &str) -> Vec<String> {
     if let Ok(file) = toml::from_str::<Map<String, Value>>(text) {
         section("", &file, &mut lines);
     }
-    lines
+    lines.iter().map(|line| printable(line)).collect()
 }
 
 fn section(name: &str, keys: &Map<String, Value>, lines: &mut Vec<String>) {
@@ -48,7 +49,7 @@ fn inline(value: &Value) -> String {
             let keys = keys.iter().map(|(key, value)| format!("{key} = {}", inline(value)));
             format!("{{ {} }}", list(keys.collect()))
         }
-        value => printable(&value.to_string()),
+        value => value.to_string(),
     }
 }
 
@@ -86,6 +87,11 @@ mod tests {
                     "- [[secrets]] { key = \"k\", uses = [\"file\"] }",
                     "+ [[secrets]] { key = \"k\", uses = [\"reveal\"] }",
                 ],
+            ),
+            (
+                "[mounts.bind]",
+                "[config]\n\"\\u001b[8m\" = \"1\"\n[mounts.bind]",
+                &["+ [config]", "+ [config] \\u{1b}[8m = \"1\""],
             ),
             (
                 "[mounts.bind]",
