@@ -31,19 +31,43 @@ impl Line {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?.trim_end_matches('\n');
         let line: Self = serde_json::from_str(text).ok()?;
-        let told = Duration::try_from_secs_f64(line.time).is_ok();
+        let told = moment(line.time).is_some();
         (line.v == VERSION && told).then(|| Self { text: text.to_owned(), ..line })
     }
 
     /// When it was written.
     pub(crate) fn time(&self) -> SystemTime {
-        // Half a millisecond, since what was a whole number of them is a fraction in JSON.
-        let since = Duration::try_from_secs_f64(self.time + 0.000_5).unwrap_or_default();
-        UNIX_EPOCH + since
+        moment(self.time).unwrap_or(UNIX_EPOCH)
     }
 
     /// A field that is a text.
     pub(crate) fn text_of(&self, field: &str) -> Option<&str> {
         self.fields.get(field).and_then(Value::as_str)
+    }
+}
+
+/// A time in seconds since 1970, to the millisecond. None if it is none of this era: a log that somebody
+/// changed may hold any number.
+fn moment(seconds: f64) -> Option<SystemTime> {
+    const YEAR_10000: f64 = 253_402_300_800.0;
+    // Half a millisecond, since what was a whole number of them is a fraction in JSON.
+    let since = Duration::try_from_secs_f64(seconds + 0.000_5).ok()?;
+    (seconds < YEAR_10000).then(|| UNIX_EPOCH + since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_no_time_that_can_be_told_is_somebody_elses() {
+        let line = |time: &str| format!(r#"{{"v":1,"call":"x","time":{time},"kind":"call"}}"#);
+        for time in ["1e19", "1e300", "253402300800", "-1"] {
+            assert!(Line::parse(line(time).as_bytes()).is_none(), "{time}");
+        }
+        for time in ["0", "1764374400.5", "253402300799"] {
+            let since = Line::parse(line(time).as_bytes()).map(|line| line.time());
+            assert!(since.is_some_and(|time| time >= UNIX_EPOCH), "{time}");
+        }
     }
 }
