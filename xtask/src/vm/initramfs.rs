@@ -57,8 +57,9 @@ $B mkdir -p /var/tmp
 $B ln -s /proc/self/fd /dev/fd
 # The driver runs no tool that others than root could have put there.
 $B chmod 755 /
-for module in $($B cat /modules); do $B insmod $module; done
 $B stty -F /dev/ttyS1 raw
+echo up > /dev/ttyS1
+for module in $($B cat /modules); do $B insmod $module; done
 $(/bin/busybox cat /proc/cmdline | $B sed 's/.*command=//; s/+/ /g') </dev/null 2>&1
 echo "exit $?" > /dev/ttyS1
 $B sync

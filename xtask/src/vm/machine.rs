@@ -11,6 +11,19 @@ use anyhow::{Context as _, bail};
 /// How often is looked whether something has happened.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// The kernel's parameters. It tells of a task that is stuck before anybody here loses patience.
+const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 random.trust_cpu=on \
+                          sysctl.kernel.hung_task_timeout_secs=30";
+
+/// What the first process says before it does anything. Until then nothing of ours has run.
+const UP: &str = "up";
+
+/// How long a kernel may take to get there: many times what it takes.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// How often a machine is switched on that does not get there.
+const TRIES: usize = 3;
+
 /// A machine that runs.
 pub(super) struct Machine {
     qemu: Child,
@@ -30,8 +43,29 @@ pub(super) enum Ended {
 }
 
 impl Machine {
-    /// Switches a machine on that runs a command, which may not hold a `+`, with one disk.
+    /// Switches a machine on that runs a command, which may not hold a `+`, with one disk. An
+    /// emulated machine now and then stands still before its kernel has begun; that says nothing of
+    /// what is to be tried in it, so it is switched off and on again.
     pub(super) fn boot(
+        directory: &Path,
+        kernel: &Path,
+        initramfs: &Path,
+        command: &str,
+        disk: &Path,
+    ) -> anyhow::Result<Machine> {
+        let mut tried = 1;
+        loop {
+            let mut machine = Self::switch_on(directory, kernel, initramfs, command, disk)?;
+            match machine.wait_for(UP, BOOT) {
+                Ok(()) => return Ok(machine),
+                Err(error) if tried == TRIES => return Err(error),
+                Err(error) => eprintln!("    switched off and on again: {error:#}"),
+            }
+            tried += 1;
+        }
+    }
+
+    fn switch_on(
         directory: &Path,
         kernel: &Path,
         initramfs: &Path,
@@ -52,7 +86,7 @@ impl Machine {
         qemu.arg("-initrd")
             .arg(initramfs)
             .arg("-append")
-            .arg(format!("console=ttyS0 quiet panic=-1 random.trust_cpu=on command={command}"));
+            .arg(format!("{PARAMETERS} command={command}"));
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
         qemu.arg("-serial").arg(format!("file:{}", results.display()));
         // Without a cache of QEMU's: what was not written when the power goes is gone.
@@ -81,10 +115,15 @@ impl Machine {
     pub(super) fn wait_for(&mut self, line: &str, most: Duration) -> anyhow::Result<()> {
         let end = Instant::now() + most;
         while !self.results()?.lines().any(|said| said.starts_with(line)) {
-            if self.qemu.try_wait()?.is_some() || Instant::now() > end {
-                bail!("the machine never said `{line}`:\n{}{}", self.console()?, self.results()?);
-            }
-            std::thread::sleep(LOOK);
+            let how = match self.qemu.try_wait()? {
+                Some(status) => format!("it ended ({status}) and had not said `{line}`"),
+                None if Instant::now() > end => format!("no `{line}` within {} s", most.as_secs()),
+                None => {
+                    std::thread::sleep(LOOK);
+                    continue;
+                }
+            };
+            bail!("the machine: {how}:\n{}{}", self.console()?, self.results()?);
         }
         Ok(())
     }
