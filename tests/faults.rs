@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use wasmount_tests::host::CopiedMounts;
 use wasmount_tests::machine::{self, Faulty, MIB, Part};
 use wasmount_tests::{Answer, Driver, FILESYSTEMS, Node, UID, is_mount_point, options_as};
 
@@ -261,5 +262,24 @@ fn a_mounted_filesystem_grows_with_its_disk() {
         assert!(room > volume.size, "{}: {room} of {size}", volume.fs_type);
         volume.unmount();
         assert!(volume.has_the_file() > volume.size, "{}", volume.fs_type);
+    });
+}
+
+/// kubelet gives a disk away once it is unmounted. As long as a process that has a copy of all mounts
+/// keeps its filesystem alive, what was written may not be on the disk yet, and may never be.
+#[test]
+fn a_disk_is_not_given_away_while_another_namespace_has_it() {
+    with_each(|volume| {
+        volume.with_a_file();
+        let copied = CopiedMounts::take();
+        for _ in 0..2 {
+            let unmounted = volume.driver.call(&["unmountdevice", &volume.directory()]);
+            unmounted.fails_with("busy");
+            // The second time, too, when nothing is mounted on the directory any more.
+            assert!(!is_mount_point(&volume.directory()), "{}", volume.fs_type);
+        }
+        drop(copied);
+        volume.unmount();
+        volume.has_the_file();
     });
 }

@@ -87,6 +87,43 @@ fn a_device_that_cannot_be_taken_down_stays_on_record() {
     node.is_clean();
 }
 
+/// kubelet calls `unmountdevice` for what was mounted, and for nothing else. The cluster gives and
+/// takes volumes elsewhere, so what stayed here would be nobody's.
+#[test]
+fn a_device_that_cannot_be_mounted_does_not_stay() {
+    let (Some(node), Some(elsewhere)) = (Node::new(), Node::new()) else { return };
+    let driver = node.install("loop-image", LOOP_IMAGE_GRANTS);
+    let images = node.path("images").display().to_string();
+    let controller =
+        elsewhere.install("loop-image", &LOOP_IMAGE_GRANTS.replace("{images}", &images));
+    fs::write(node.image("found.img", 64 << 20), vec![1; 64 << 20]).expect("written");
+    node.image("blank.img", 64 << 20);
+    let cannot_be_mounted = |volume: &str| {
+        let json = options(volume, "rw", &[("image", "found.img")]);
+        controller.call(&["attach", &json, "node-1"]).success();
+        // kubelet tries again, each time from the start.
+        for _ in 0..2 {
+            let loops = node.loops().len();
+            driver.call(&["waitforattach", "", &json]).success();
+            assert_eq!(node.loops().len(), loops + 1);
+            let mount = ["mountdevice", &driver.device_dir(volume), "", &json];
+            driver.call(&mount).fails_with("fs-mismatch");
+            assert_eq!(node.loops().len(), loops);
+        }
+        controller.call(&["detach", volume, "node-1"]).success();
+    };
+    cannot_be_mounted("pv-1");
+    // Another volume of that name, and that image for another volume.
+    let json = options("pv-1", "rw", &[("image", "blank.img")]);
+    controller.call(&["attach", &json, "node-1"]).success();
+    driver.call(&["waitforattach", "", &json]).success();
+    driver.call(&["mountdevice", &driver.device_dir("pv-1"), "", &json]).success();
+    cannot_be_mounted("pv-2");
+    driver.call(&["unmountdevice", &driver.device_dir("pv-1")]).success();
+    controller.call(&["detach", "pv-1", "node-1"]).success();
+    node.is_clean();
+}
+
 #[test]
 fn pods_that_give_two_volumes_one_name_do_not_share_data() {
     let Some(node) = Node::new() else { return };

@@ -9,6 +9,8 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change,
@@ -99,6 +101,35 @@ pub fn start(
         command.spawn().expect("the image's entry point")
     };
     std::thread::scope(|scope| scope.spawn(live).join().expect("a container"))
+}
+
+/// All mounts as they are, in a mount namespace that hears of no later one, nor of an unmount: what
+/// a container runtime leaves in some containers. Dropped, they are gone.
+#[derive(Debug)]
+pub struct CopiedMounts {
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CopiedMounts {
+    /// Copies them.
+    pub fn take() -> Self {
+        let ((end, ended), (started, starts)) = (channel::<()>(), channel());
+        let thread = std::thread::spawn(move || {
+            enter_namespace();
+            started.send(()).expect("awaited");
+            let _ = ended.recv();
+        });
+        starts.recv().expect("a namespace");
+        Self { end: Some(end), thread: Some(thread) }
+    }
+}
+
+impl Drop for CopiedMounts {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// Has the host an empty directory in this place, whatever the machine has there.

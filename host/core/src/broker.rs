@@ -19,7 +19,6 @@ use crate::bundle::{Bundle, Receipt};
 use crate::call::arguments::Arguments;
 use crate::call::{Access, Call, Operation, Secrets, TargetPath};
 use crate::crash;
-use crate::decide;
 use crate::failure::{Code, Failure};
 use crate::grants::Grants;
 use crate::guest::process::{self, Child};
@@ -336,17 +335,7 @@ impl Work<'_> {
             // must not end while this node has the image.
             Operation::Detach if self.session.node == self.session.node_name => {
                 drop(device);
-                let Some(granted) = decide::host::detach(&self.session) else { return Ok(()) };
-                self.loop_detach(granted)?;
-                if let Some(ledger) = self.ledger
-                    && let Some(mut record) = ledger.record.clone()
-                {
-                    (record.device, record.staged) = (None, None);
-                    record.published.clear();
-                    ledger.replace(record)?;
-                    self.session.record.clone_from(&ledger.record);
-                }
-                Ok(())
+                self.take_loop_down(|_| ())
             }
             _ => Ok(()),
         }

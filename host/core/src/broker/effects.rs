@@ -79,6 +79,7 @@ impl Work<'_> {
             Ok(reply) => Ok(reply),
             Err(failure) => {
                 self.undo(before)?;
+                self.give_up_device();
                 Err(failure)
             }
         }

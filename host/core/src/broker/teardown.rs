@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::bundle::receipt::Attaching;
 use crate::call::Operation;
 use crate::crash;
 use crate::decide::host;
 use crate::failure::{Code, Failure};
 use crate::journal::record::{MountRef, VolumeRecord};
-use crate::kernel::{images, mounts, target};
+use crate::kernel::{device, images, mounts, target};
 use crate::reply::Reply;
 
 use super::Work;
@@ -30,11 +31,8 @@ impl Work<'_> {
             self.audit.line("host-act", json!({ "act": "target-unmount" }));
             crash::point("unmounted");
         }
-        if self.call.operation() == Operation::UnmountDevice
-            && let Some(device) = host::detach(&self.session)
-        {
-            self.audit.line("host-act", json!({ "act": "loop-detach" }));
-            self.loop_detach(device)?;
+        if self.call.operation() == Operation::UnmountDevice {
+            self.let_go_of_device()?;
         }
         self.forget()?;
         Ok(Reply::DONE)
@@ -68,6 +66,46 @@ impl Work<'_> {
             crash::point("teardown-recorded");
         }
         Ok(Reply::DONE)
+    }
+
+    /// The device is nobody's when kubelet is told so, since it is given to another node then: a loop
+    /// device is taken down, and any other has no filesystem that lives on somewhere.
+    fn let_go_of_device(&mut self) -> Result<(), Failure> {
+        if let Some(device) = host::detach(&self.session) {
+            self.audit.line("host-act", json!({ "act": "loop-detach" }));
+            return self.loop_detach(device);
+        }
+        self.session.device.as_deref().map_or(Ok(()), device::refuse_if_kept)
+    }
+
+    /// Takes down the loop device that `waitforattach` has made for a `mountdevice` that failed. kubelet
+    /// calls `unmountdevice` only for what was mounted, so nobody else would; and if it tries again,
+    /// it begins with `waitforattach`. One that cannot be taken down stays on record.
+    pub(super) fn give_up_device(&mut self) {
+        let receipt = &self.bundle.receipt;
+        let asked = (self.call.operation(), receipt.attaching());
+        if let (Operation::MountDevice, Attaching::Cluster) = asked
+            && let Some(ledger) = &*self.ledger
+            && nothing_mounted(ledger, &receipt.kubelet_root, true).is_ok()
+        {
+            let _ = self.take_loop_down(VolumeRecord::settle);
+        }
+    }
+
+    /// Takes down the volume's loop device, which is mounted nowhere, and takes it off the record, with
+    /// what is there of mounts. `also` is what else is to change in the record at once.
+    pub(super) fn take_loop_down(&mut self, also: fn(&mut VolumeRecord)) -> Result<(), Failure> {
+        let Some(device) = host::detach(&self.session) else { return Ok(()) };
+        self.audit.line("host-act", json!({ "act": "loop-detach" }));
+        self.loop_detach(device)?;
+        let Some(ledger) = &mut *self.ledger else { return Ok(()) };
+        let Some(mut record) = ledger.record.clone() else { return Ok(()) };
+        (record.device, record.staged) = (None, None);
+        record.published.clear();
+        also(&mut record);
+        ledger.replace(record)?;
+        self.session.record.clone_from(&ledger.record);
+        Ok(())
     }
 
     fn note_failure(&mut self, component: &Result<Reply, Failure>) {

@@ -212,6 +212,21 @@ pub(super) fn refuse_if_held(device: &Device) -> Result<(), Failure> {
     Err(unfit("in-use", message))
 }
 
+/// Fails with `busy` if something still has a device that was unmounted here, and does not let go
+/// of it soon: in another mount namespace its filesystem lives on, with all that was not written
+/// yet. A device that cannot even be asked is gone, and nobody's.
+pub fn refuse_if_kept(device: &Device) -> Result<(), Failure> {
+    if soon(|| Ok(!in_use(device).unwrap_or(false)))? {
+        return Ok(());
+    }
+    let node = device.node.display();
+    let message = format!(
+        "{node} is still in use although it was unmounted here: it is mounted in another mount \
+         namespace, such as a container's, whose processes `grep -lw {node} /proc/*/mountinfo` finds"
+    );
+    Err(unfit("busy", message))
+}
+
 /// Whether something becomes true in the time that the kernel takes to let go of a device.
 pub(super) fn soon(mut done: impl FnMut() -> Result<bool, Failure>) -> Result<bool, Failure> {
     let end = Instant::now() + LETTING_GO;

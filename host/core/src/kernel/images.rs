@@ -14,8 +14,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, StatxFlags};
-use rustix::fs::{fstatvfs, linkat, openat, seek, statat, statx, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, SeekFrom, StatxFlags};
+use rustix::fs::{flock, fstatvfs, linkat, openat, seek, statat, statx, unlinkat};
 use rustix::io::Errno;
 
 use super::{failed, invalid, unfit};
@@ -133,8 +133,13 @@ pub fn size(image: &ImageFile) -> Result<u64, Failure> {
 }
 
 /// Makes an image longer, durably; one that is longer already stays. Returns its size.
+///
+/// `again` while another call does so: between its look at the size and what it does then, an image
+/// that was made longer would be cut off. No volume's lock keeps them apart, since calls of a
+/// controller have none and may be of several nodes.
 pub fn grow(grow: Granted<ImageGrow>) -> Result<u64, Failure> {
     let ImageGrow { image, size: wanted } = grow.into_inner();
+    let _turn = turn(&image)?;
     let now = size(&image)?;
     if wanted <= now {
         return Ok(now);
@@ -150,6 +155,27 @@ pub fn grow(grow: Granted<ImageGrow>) -> Result<u64, Failure> {
         .and_then(|()| image.file.sync_all())
         .map_err(|error| Failure::io(what, &error))?;
     Ok(wanted)
+}
+
+/// The right to change an image's size, as long as what is returned is open. It is an open file of
+/// its own, so that descriptors that others have of the image's do not keep the lock.
+fn turn(image: &ImageFile) -> Result<Option<File>, Failure> {
+    if rehearsal::is_on() {
+        return Ok(None);
+    }
+    let what = format!("locking {}", image.path().display());
+    let file = File::options().read(true).write(true).open(path_by_descriptor(&image.file));
+    let file = file.map_err(|error| Failure::io(&what, &error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => {
+            let message = format!("{} is made longer by another call", image.path().display());
+            Err(Failure::new(Code::Aborted, "again", message))
+        }
+        // A filesystem without locks.
+        Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+        Err(error) => Err(failed(what)(error)),
+    }
 }
 
 /// Undoes [`create`]: removes the image if its name still means it and nothing was ever written

@@ -76,6 +76,19 @@ fn an_image_is_created_once_and_only_grows() {
     assert_ne!(scratch.create("a.img", 0).0.identity, image.identity);
 }
 
+/// A call of another node's controller has looked at the size, and goes on from what it saw.
+#[test]
+fn two_calls_do_not_change_a_size_at_the_same_time() {
+    let scratch = Scratch::new();
+    let (image, _) = scratch.create("a.img", 8 * MIB);
+    let to = |size| grow(Granted::for_test(ImageGrow { image: image.clone(), size }));
+    let other = turn(&scratch.open("a.img").unwrap().unwrap()).unwrap();
+    assert_eq!(reason(to(16 * MIB)), "again");
+    assert_eq!(size(&image), Ok(8 * MIB));
+    drop(other);
+    assert_eq!(to(16 * MIB), Ok(16 * MIB));
+}
+
 #[test]
 fn only_regular_files_are_images() {
     let scratch = Scratch::new();
