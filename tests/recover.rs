@@ -1,18 +1,22 @@
 //! `wasmount recover` after a crash that kubelet does not come back to.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
-use wasmount_tests::{LOOP_IMAGE_GRANTS, Node, UID, crash_driver, is_mount_point, killed, options};
+use rustix::fs::FlockOperation;
+use wasmount_tests::{
+    Driver, LOOP_IMAGE_GRANTS, Node, UID, answer, crash_driver, is_mount_point, killed, options,
+    program, until,
+};
 
 const NAME: &str = "example.com/loop-image";
 
 #[test]
 fn what_a_crash_left_is_settled_and_what_is_in_use_stays() {
     let Some(node) = Node::new() else { return };
-    fs::DirBuilder::new().mode(0o700).create(node.path("run")).expect("a directory");
-    let driver = node.install_with("loop-image", NAME, LOOP_IMAGE_GRANTS, crash_driver());
-    let json = |volume: &str| options(volume, "rw", &[("create", "true"), ("size", "32Mi")]);
+    let driver = installed(&node);
     let nothing = "nothing is on record that is not on the node\n";
     assert_eq!(node.wasmount(&["recover", NAME]).stdout, nothing);
 
@@ -66,4 +70,78 @@ fn what_a_crash_left_is_settled_and_what_is_in_use_stays() {
         driver.call(&["detach", volume, "node-1"]).success();
     }
     node.is_clean();
+}
+
+/// What is on record and not on the node is about to be, if kubelet's call for it comes meanwhile.
+#[test]
+fn kubelet_cannot_call_while_what_was_left_is_settled() {
+    let Some(node) = Node::new() else { return };
+    let driver = installed(&node);
+    let device_dir = driver.device_dir("pv-1");
+    driver.call(&["attach", &json("pv-1"), "node-1"]).success();
+    let mount = ["mountdevice", &device_dir, "", &json("pv-1")];
+    assert!(killed(&node, &driver, "record-saved", &mount));
+
+    node.is_idle();
+    let turn = take_turn(&node);
+    let answer = std::thread::scope(|scope| {
+        let recovered = scope.spawn(|| node.wasmount(&["recover", NAME, "--yes"]));
+        until("recover waits for the volume", || node.is_busy().then_some(()));
+        assert!(!driver.executable().exists(), "kubelet can mount it now");
+        drop(turn);
+        recovered.join().expect("an answer")
+    });
+    assert!(answer.stdout.ends_with("Success\nnothing remains\n"), "{answer:?}");
+    driver.call(&mount).success();
+    assert_eq!(
+        node.wasmount(&["recover", NAME, "--yes"]).stdout,
+        "nothing is on record that is not on the node\n"
+    );
+    driver.call(&["unmountdevice", &device_dir]).success();
+    driver.call(&["detach", "pv-1", "node-1"]).success();
+    node.is_clean();
+}
+
+/// In a container that has the node's files and not its mounts, everything seems to be left over.
+#[test]
+fn what_another_mount_namespace_does_not_see_is_not_settled() {
+    let Some(node) = Node::new() else { return };
+    let driver = installed(&node);
+    let device_dir = driver.device_dir("pv-1");
+    driver.call(&["attach", &json("pv-1"), "node-1"]).success();
+    driver.call(&["mountdevice", &device_dir, "", &json("pv-1")]).success();
+    let mut container = Command::new("unshare");
+    container.args(["--mount", "--propagation", "private", "sh", "-c", "umount $1; shift; $@"]);
+    container.arg("sh").arg(&device_dir).arg(program("wasmount"));
+    container.args(["recover", NAME, "--yes", "--plugin-dir"]).arg(node.path("plugins"));
+    let refused = answer(&mut container, "recover in a container".to_owned());
+    assert!(refused.stderr.contains("not the node's own mount namespace"), "{}", refused.stderr);
+    assert_eq!(refused.exit, Some(1));
+    driver.call(&["unmountdevice", &device_dir]).success();
+    driver.call(&["detach", "pv-1", "node-1"]).success();
+    node.is_clean();
+}
+
+fn installed(node: &Node) -> Driver<'_> {
+    fs::DirBuilder::new().mode(0o700).create(node.path("run")).expect("a directory");
+    node.install_with("loop-image", NAME, LOOP_IMAGE_GRANTS, crash_driver())
+}
+
+fn json(volume: &str) -> String {
+    options(volume, "rw", &[("create", "true"), ("size", "32Mi")])
+}
+
+/// Has the turn of every volume that there was a call for.
+fn take_turn(node: &Node) -> Vec<File> {
+    let files = fs::read_dir(node.path("run/example.com~loop-image")).expect("a directory");
+    let files = files.map(|entry| entry.expect("an entry").path());
+    let locks = files.filter(|path| path.extension().is_some_and(|end| end == "lock"));
+    let take = |path| {
+        let file = File::options().write(true).open(path).expect("root may");
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("no call runs");
+        // As if it had just been taken, however slow the machine is.
+        file.set_modified(SystemTime::now() + Duration::from_secs(3600)).expect("it is ours");
+        file
+    };
+    locks.map(take).collect()
 }

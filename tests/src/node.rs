@@ -230,7 +230,7 @@ impl Node {
 impl Node {
     /// Whether a process of a driver of this node still runs: it writes its last line of the log
     /// after its reply.
-    fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         processes.any(|entry| match fs::read_link(entry.path().join("exe")) {
             Ok(program) => program.starts_with(self.dir.path()),

@@ -60,6 +60,20 @@ impl Closed {
         self.reopens = false;
     }
 
+    /// This program itself may call the versions now, by their own programs; kubelet still cannot.
+    pub fn for_calls_of_ours(mut self) -> Self {
+        self.vacant.clear();
+        self
+    }
+
+    /// Fails if this process has been asked to end.
+    pub fn go_on(&self) -> Result<()> {
+        match self.interrupts.came()? {
+            true => bail!("interrupted; what is not done yet was left as it was"),
+            false => Ok(()),
+        }
+    }
+
     fn wait(&mut self, patience: Duration, waiting: &mut dyn FnMut(u32)) -> Result<()> {
         let start = Instant::now();
         let mut told = false;

@@ -4,6 +4,7 @@
 //! A call that is interrupted leaves a record that lists more than there is, never less: what is
 //! there and on no record was made by no call that ended well, or its record was removed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,20 @@ impl Missing {
             Self::Pod(path) => ("unmount", path),
             Self::Staged(path) | Self::Device(_, path) => ("unmountdevice", path),
         }
+    }
+}
+
+/// Whether this process is in the node's own mount namespace. In another, such as a container's,
+/// nothing that is said of mounts need be true of the node. Told by what is mounted, since not every
+/// root may look at the first process's namespace: of two no mount has the same number.
+pub fn sees_the_node() -> bool {
+    let mounts = |process: &str| -> io::Result<BTreeSet<String>> {
+        let lines = fs::read_to_string(format!("/proc/{process}/mountinfo"))?;
+        Ok(lines.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect())
+    };
+    match (mounts("self"), mounts("1")) {
+        (Ok(own), Ok(init)) => !own.is_disjoint(&init),
+        _ => true,
     }
 }
 

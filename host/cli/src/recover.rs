@@ -4,10 +4,12 @@
 //! It shows by itself; with `--yes` it calls the installed driver, as kubelet would, for what is on
 //! record and not on the node. So the volume's turn, the component's say and the host's last word
 //! are those of any other call, and nothing here mounts or unmounts. What is on record and there
-//! is in use, and is never touched.
+//! is in use, and is never touched: from the first look to the last call, kubelet cannot call the
+//! driver, or it might mount what was just found not to be.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail};
 use serde::Serialize;
@@ -15,17 +17,14 @@ use serde_json::Value;
 use wasmount_core::bundle::Bundle;
 use wasmount_core::grants::Grants;
 
-use crate::arguments;
-use crate::layout::{DriverDir, PluginDir};
-use crate::leftovers::{Leftovers, Missing, Remains};
+use crate::close::Closed;
+use crate::layout::{DRIVER, PluginDir};
+use crate::leftovers::{self, Leftovers, Missing, Remains};
 use crate::output::{Output, printable};
-use crate::{installed, usage};
+use crate::{arguments, installed};
 
-/// How long calls that are about to end are waited for.
+/// How long calls that are under way are waited for. kubelet's others fail meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often to look whether they have ended.
-const POLL: Duration = Duration::from_millis(50);
 
 /// The JSON document.
 #[derive(Serialize)]
@@ -51,12 +50,21 @@ pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()
     if !rustix::process::geteuid().is_root() {
         bail!("only root can look into the driver's records; try `sudo wasmount recover …`");
     }
+    if !leftovers::sees_the_node() {
+        bail!(
+            "this is not the node's own mount namespace, and what is mounted on the node cannot be \
+             seen from here; run it on the node: `nsenter --target 1 --mount wasmount recover …`"
+        );
+    }
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let directory = plugins.installed(&arguments.driver)?;
-    if arguments.yes {
-        refuse_if_running(&directory)?;
-    }
-    let found = look(arguments, &directory)?;
+    // Nor does an installation open the driver meanwhile.
+    let _lock = arguments.yes.then(|| plugins.lock(|| output.waiting(&plugins))).transpose()?;
+    let version = directory.version(&installed::current(&directory)?);
+    let mut waiting = |process| output.waiting_for_call(process);
+    let closed = arguments.yes.then(|| Closed::close(&directory, PATIENCE, &mut waiting));
+    let closed = closed.transpose()?.map(Closed::for_calls_of_ours);
+    let found = look(arguments, &version)?;
     if arguments.json {
         return output.json(&document(arguments, &found));
     }
@@ -66,20 +74,19 @@ pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()
     if found.volumes.is_empty() {
         return output.text("nothing is on record that is not on the node");
     }
-    if !arguments.yes {
+    let Some(closed) = closed else {
         return output.text("nothing was changed; --yes makes these calls");
-    }
-    let failed = settle(&directory, &found, output)?;
-    match (failed, look(arguments, &directory)?.volumes.len()) {
+    };
+    let failed = settle(&closed, &version.join(DRIVER), &found, output)?;
+    match (failed, look(arguments, &version)?.volumes.len()) {
         (0, 0) => output.text("nothing remains"),
         (0, left) => bail!("there is still something left of {left} volumes; run it again"),
         (failed, _) => bail!("{failed} calls failed; `wasmount log --failed` shows why"),
     }
 }
 
-fn look(arguments: &arguments::Recover, directory: &DriverDir) -> Result<Leftovers> {
-    let version = installed::current(directory)?;
-    let bundle = Bundle::read_at(&directory.version(&version)).map_err(Error::new)?;
+fn look(arguments: &arguments::Recover, version: &Path) -> Result<Leftovers> {
+    let bundle = Bundle::read_at(version).map_err(Error::new)?;
     let grants = Grants::parse(&bundle.grants_text).context("reading the driver's grants")?;
     let mut found = Leftovers::find(&bundle.receipt, &grants)?;
     if let Some(volume) = &arguments.volume {
@@ -90,30 +97,20 @@ fn look(arguments: &arguments::Recover, directory: &DriverDir) -> Result<Leftove
     Ok(found)
 }
 
-/// A call that is under way has on record what it is about to mount. To take that for a remainder
-/// would be to unmount it the moment it is there.
-fn refuse_if_running(directory: &DriverDir) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while let Some(process) = usage::running(directory)?.first() {
-        if Instant::now() >= end {
-            bail!(
-                "a call of the driver is under way (process {process}); try again when it has ended"
-            );
-        }
-        std::thread::sleep(POLL);
-    }
-    Ok(())
-}
-
 /// Makes the calls; how many failed.
-fn settle(directory: &DriverDir, found: &Leftovers, output: &mut Output<'_>) -> Result<usize> {
+fn settle(
+    closed: &Closed,
+    driver: &Path,
+    found: &Leftovers,
+    output: &mut Output<'_>,
+) -> Result<usize> {
     let mut failed = 0;
     for missing in found.volumes.iter().flat_map(|remains| &remains.missing) {
         let (operation, path) = missing.settled_by();
-        let executable = directory.executable();
-        let mut call = Command::new(&executable);
+        closed.go_on()?;
+        let mut call = Command::new(driver);
         let reply = call.arg(operation).arg(path).stdin(Stdio::null()).output();
-        let reply = reply.with_context(|| format!("executing {}", executable.display()))?;
+        let reply = reply.with_context(|| format!("executing {}", driver.display()))?;
         let reply: Value = serde_json::from_slice(&reply.stdout).unwrap_or_default();
         let told = |field: &str| reply[field].as_str().map(printable);
         let status = told("status").unwrap_or_else(|| "no reply".to_owned());

@@ -10,6 +10,7 @@ use wasmount_core::kernel::requirements;
 use crate::finding::Findings;
 use crate::install;
 use crate::layout::PluginDir;
+use crate::leftovers;
 
 /// Types of files that no policy lets kubelet execute: what was copied from a home directory or
 /// made where no rule names a type.
@@ -72,10 +73,7 @@ fn examine_kernel(release: &str, found: &mut Findings) {
 
 /// In a container, all that is said of mounts would be said of the container's.
 fn examine_namespace(found: &mut Findings) {
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
-    if let (Ok(own), Ok(init)) = (namespace("self"), namespace("1"))
-        && own != init
-    {
+    if !leftovers::sees_the_node() {
         found.warning(
             "mount-namespace",
             "this is not the node's own mount namespace",
