@@ -5,6 +5,7 @@
 //! went wrong.
 
 mod chain;
+mod each;
 mod exported;
 mod files;
 mod head;
@@ -16,7 +17,7 @@ pub(crate) mod verify;
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,6 +28,7 @@ use wasmount_core::call::DriverName;
 use crate::arguments::{self, WholeLog};
 use crate::layout::PluginDir;
 use crate::output::Output;
+use each::Each;
 pub(crate) use files::Files;
 use files::Skipped;
 pub(crate) use line::Line;
@@ -46,12 +48,17 @@ pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
         Some(WholeLog::Head(arguments)) => return head::run(arguments, output),
         None => {}
     }
-    let mut logs = find(arguments)?;
-    let with_driver = logs.len() > 1;
+    let places = Places::of(arguments)?;
+    let drivers = match &arguments.driver {
+        Some(driver) => vec![driver.clone()],
+        None => places.drivers()?,
+    };
+    let with_driver = drivers.len() > 1;
     let told_of =
         |story: &Story| wanted(arguments, story).then(|| tell(arguments, story, with_driver));
     let mut told: Vec<(SystemTime, String)> = Vec::new();
-    for log in &mut logs {
+    let mut logs = Each::find(&drivers, output, |driver, output| {
+        let mut log = Log::new(driver.clone(), &places.directory(driver)?);
         let mut take =
             |story: Story| told.extend(told_of(&story).map(|text| (story.began(), text)));
         log.read(&mut take, output)?;
@@ -59,18 +66,19 @@ pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
             log.open.drain().for_each(|(_, story)| take(story));
             warn(log.files.unfinished(), output);
         }
-    }
+        Ok(log)
+    })?;
     told.sort_by_key(|(began, _)| *began);
     if let (Some(id), true) = (&arguments.call, told.is_empty()) {
         bail!("no call whose id begins with {id} is in the log; `wasmount log` shows which are");
     }
     told.into_iter().try_for_each(|(_, text)| output.text(&text))?;
     if !arguments.follow {
-        return Ok(());
+        return logs.is_all();
     }
     loop {
         std::thread::sleep(LOOK);
-        for log in &mut logs {
+        for log in &mut logs.found {
             let mut told = Vec::new();
             log.read(&mut |story| told.extend(told_of(&story)), output)?;
             told.into_iter().try_for_each(|text| output.text(&text))?;
@@ -87,7 +95,7 @@ struct Log {
 }
 
 impl Log {
-    fn new(driver: DriverName, directory: &std::path::Path) -> Self {
+    fn new(driver: DriverName, directory: &Path) -> Self {
         let files = Files::new(directory.join(file_name(&driver)));
         Self { driver, files, open: HashMap::new() }
     }
@@ -110,24 +118,33 @@ impl Log {
     }
 }
 
-/// The logs that are meant: those of the drivers that are installed, unless a directory is named.
-fn find(arguments: &arguments::Log) -> Result<Vec<Log>> {
-    if let Some(directory) = &arguments.log_dir {
-        let drivers = match &arguments.driver {
-            Some(driver) => vec![driver.clone()],
-            None => logged(directory)?,
-        };
-        return Ok(drivers.into_iter().map(|driver| Log::new(driver, directory)).collect());
+/// Where logs are: in a directory that is named, or where each installed driver writes its own.
+enum Places<'a> {
+    Named(&'a Path),
+    Installed(PluginDir),
+}
+
+impl<'a> Places<'a> {
+    fn of(arguments: &'a arguments::Log) -> Result<Self> {
+        match &arguments.log_dir {
+            Some(directory) => Ok(Self::Named(directory)),
+            None => PluginDir::find(arguments.plugin_dir.as_deref()).map(Self::Installed),
+        }
     }
-    let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let drivers = match &arguments.driver {
-        Some(driver) => vec![driver.clone()],
-        None => plugins.drivers()?,
-    };
-    drivers
-        .into_iter()
-        .map(|driver| Ok(Log::new(driver.clone(), &log_dir(&plugins, &driver)?)))
-        .collect()
+
+    fn drivers(&self) -> Result<Vec<DriverName>> {
+        match self {
+            Self::Named(directory) => logged(directory),
+            Self::Installed(plugins) => plugins.drivers(),
+        }
+    }
+
+    fn directory(&self, driver: &DriverName) -> Result<PathBuf> {
+        match self {
+            Self::Named(directory) => Ok((*directory).to_owned()),
+            Self::Installed(plugins) => log_dir(plugins, driver),
+        }
+    }
 }
 
 pub(crate) fn file_name(driver: &DriverName) -> String {
@@ -135,7 +152,7 @@ pub(crate) fn file_name(driver: &DriverName) -> String {
 }
 
 /// The drivers whose logs are in a directory, if only as files that rotation has renamed.
-fn logged(directory: &std::path::Path) -> Result<Vec<DriverName>> {
+fn logged(directory: &Path) -> Result<Vec<DriverName>> {
     let reading = || format!("reading {}", directory.display());
     let mut drivers = Vec::new();
     for entry in fs::read_dir(directory).with_context(reading)? {

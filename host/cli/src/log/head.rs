@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use wasmount_core::audit::head::Head;
 use wasmount_core::call::DriverName;
 
+use super::each::Each;
 use super::snapshot::take_head;
 use crate::arguments;
 use crate::component::read_at_most;
@@ -27,25 +28,27 @@ pub(super) fn run(arguments: &arguments::LogHead, output: &mut Output<'_>) -> Re
         Some(driver) => vec![driver.clone()],
         None => plugins.drivers()?,
     };
-    let mut heads = Vec::new();
-    for driver in &drivers {
+    let each = Each::find(&drivers, output, |driver, output| {
         let receipt = super::receipt(&plugins, driver)?;
         let log = receipt.log_dir.join(super::file_name(driver));
-        match take_head(&log, &Head::path(&receipt.data_dir, &driver.tilde()))? {
-            Ok(head) => {
-                let mut entry = head.to_json();
-                entry["driver"] = json!(driver.slash());
-                heads.push(entry);
-            }
-            Err(_) => output.warn(&format!(
+        let head = take_head(&log, &Head::path(&receipt.data_dir, &driver.tilde()))?;
+        if head.is_err() {
+            output.warn(&format!(
                 "the log of {driver} has no head; the driver's next call makes one"
-            )),
+            ));
         }
-    }
+        Ok(head.ok().map(|head| {
+            let mut entry = head.to_json();
+            entry["driver"] = json!(driver.slash());
+            entry
+        }))
+    })?;
+    let heads: Vec<&Value> = each.found.iter().flatten().collect();
     if heads.is_empty() {
         bail!("there is no head to print");
     }
-    output.json(&json!({ "v": VERSION, "heads": heads }))
+    output.json(&json!({ "v": VERSION, "heads": heads }))?;
+    each.is_all()
 }
 
 /// What was printed earlier.

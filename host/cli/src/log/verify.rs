@@ -10,6 +10,7 @@ use wasmount_core::bundle::Receipt;
 use wasmount_core::call::DriverName;
 
 use super::chain::{self, Broken, Findings};
+use super::each::Each;
 use super::exported::{Shown, compare};
 use super::head::Exported;
 use super::snapshot::Snapshot;
@@ -29,26 +30,38 @@ struct Verified {
 /// Verifies. Fails if a log is not in order, or if an exported head does not vouch for it.
 pub(super) fn run(arguments: &arguments::LogVerify, output: &mut Output<'_>) -> Result<()> {
     let exported = arguments.head.as_deref().map(Exported::read).transpose()?;
-    let mut all = Vec::new();
-    for (driver, log, head) in places(arguments)? {
-        let log = Snapshot::take(&log.join(super::file_name(&driver)), &head)?;
+    let places = Places::of(arguments)?;
+    let drivers = match &arguments.driver {
+        Some(driver) => vec![driver.clone()],
+        None => places.drivers()?,
+    };
+    let each = Each::find(&drivers, output, |driver, _| {
+        let (log, head) = places.log_and_head(driver)?;
+        let log = Snapshot::take(&log, &head)?;
         let findings = chain::examine(&log);
         let shown = exported.as_ref().and_then(|exported| {
-            let known = exported.of(&driver);
+            let known = exported.of(driver);
             // A driver that was never called has no head to export.
             let is_any = known.is_some() || !log.lines.is_empty();
             is_any.then(|| compare(&log, &findings, known))
         });
-        all.push(Verified { driver, log, findings, exported: shown });
-    }
+        Ok(Verified { driver: driver.clone(), log, findings, exported: shown })
+    })?;
+    let all = &each.found;
     let missed = match (&exported, &arguments.driver) {
-        (Some(exported), None) => missed(exported, &all),
+        (Some(exported), None) => missed(exported, &drivers),
         _ => Vec::new(),
     };
     if arguments.json {
         let logs: Vec<Value> = all.iter().map(Verified::json).collect();
-        let ok = missed.is_empty() && all.iter().all(Verified::is_ok);
-        output.json(&json!({ "ok": ok, "logs": logs, "missed": missed }))?;
+        let is_all = missed.is_empty() && each.left_out.is_empty();
+        let left_out: Vec<_> = each.left_out.iter().map(DriverName::slash).collect();
+        output.json(&json!({
+            "ok": is_all && all.iter().all(Verified::is_ok),
+            "logs": logs,
+            "missed": missed,
+            "left-out": left_out,
+        }))?;
     } else {
         all.iter().try_for_each(|verified| output.text(&verified.text()))?;
         missed.iter().try_for_each(|driver| output.text(&not_there(driver)))?;
@@ -56,7 +69,7 @@ pub(super) fn run(arguments: &arguments::LogVerify, output: &mut Output<'_>) -> 
     let broken = all.iter().filter(|verified| !verified.is_in_order()).count();
     let failed = all.iter().filter(|verified| !verified.is_ok()).count() + missed.len();
     match (broken, failed) {
-        (_, 0) => Ok(()),
+        (_, 0) => each.is_all(),
         (0, 1) => bail!("1 log is not vouched for by the exported head"),
         (0, count) => bail!("{count} logs are not vouched for by the exported head"),
         (1, _) => bail!("1 log is not in order"),
@@ -64,10 +77,10 @@ pub(super) fn run(arguments: &arguments::LogVerify, output: &mut Output<'_>) -> 
     }
 }
 
-/// The drivers that an exported head knows, and nobody has verified the logs of.
-fn missed(exported: &Exported, all: &[Verified]) -> Vec<String> {
-    let verified = |name: &str| all.iter().any(|verified| verified.driver.slash() == name);
-    exported.drivers().filter(|name| !verified(name)).map(printable).collect()
+/// The drivers that an exported head knows, and that are not there.
+fn missed(exported: &Exported, drivers: &[DriverName]) -> Vec<String> {
+    let is_there = |name: &str| drivers.iter().any(|driver| driver.slash() == name);
+    exported.drivers().filter(|name| !is_there(name)).map(printable).collect()
 }
 
 fn not_there(driver: &str) -> String {
@@ -89,30 +102,38 @@ pub(crate) fn broken(receipt: &Receipt) -> Result<Option<String>> {
     }))
 }
 
-/// Drivers, where their logs are, and the heads of them.
-fn places(arguments: &arguments::LogVerify) -> Result<Vec<(DriverName, PathBuf, PathBuf)>> {
-    if let (Some(logs), Some(data)) = (&arguments.log_dir, &arguments.data_dir) {
-        let drivers = match &arguments.driver {
-            Some(driver) => vec![driver.clone()],
-            None => known(logs, data)?,
-        };
-        let place = |driver: DriverName| {
-            let head = Head::path(data, &driver.tilde());
-            (driver, logs.clone(), head)
-        };
-        return Ok(drivers.into_iter().map(place).collect());
+/// Where logs and their heads are: in directories that are named, or where each installed driver has
+/// its own.
+enum Places<'a> {
+    Named { logs: &'a Path, data: &'a Path },
+    Installed(PluginDir),
+}
+
+impl<'a> Places<'a> {
+    fn of(arguments: &'a arguments::LogVerify) -> Result<Self> {
+        match (&arguments.log_dir, &arguments.data_dir) {
+            (Some(logs), Some(data)) => Ok(Self::Named { logs, data }),
+            _ => PluginDir::find(arguments.plugin_dir.as_deref()).map(Self::Installed),
+        }
     }
-    let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let drivers = match &arguments.driver {
-        Some(driver) => vec![driver.clone()],
-        None => plugins.drivers()?,
-    };
-    let place = |driver: DriverName| {
-        let receipt = super::receipt(&plugins, &driver)?;
-        let head = Head::path(&receipt.data_dir, &driver.tilde());
-        Ok((driver, receipt.log_dir, head))
-    };
-    drivers.into_iter().map(place).collect()
+
+    fn drivers(&self) -> Result<Vec<DriverName>> {
+        match self {
+            Self::Named { logs, data } => known(logs, data),
+            Self::Installed(plugins) => plugins.drivers(),
+        }
+    }
+
+    fn log_and_head(&self, driver: &DriverName) -> Result<(PathBuf, PathBuf)> {
+        let within = |logs: &Path, data: &Path| {
+            (logs.join(super::file_name(driver)), Head::path(data, &driver.tilde()))
+        };
+        match self {
+            Self::Named { logs, data } => Ok(within(logs, data)),
+            Self::Installed(plugins) => super::receipt(plugins, driver)
+                .map(|receipt| within(&receipt.log_dir, &receipt.data_dir)),
+        }
+    }
 }
 
 /// The drivers that have a log in one directory, or a head of one in the other.
@@ -139,9 +160,15 @@ impl Verified {
         self.is_in_order() && !matches!(self.exported, Some(Shown::Nothing(_)))
     }
 
+    /// Whether there is nothing to verify, and nothing that says that there was.
+    fn is_absent(&self) -> bool {
+        self.log.lines.is_empty() && self.log.torn.is_none() && self.is_ok()
+    }
+
     fn text(&self) -> String {
         let Findings { broken, remarks } = &self.findings;
         let order = match (self.is_in_order(), self.is_ok()) {
+            (true, true) if self.is_absent() => "no log",
             (true, true) => "in order",
             (true, false) => "not vouched for",
             (false, _) => "not in order",
@@ -159,7 +186,13 @@ impl Verified {
                 };
                 row("entries", &format!("{} to {}{rotated}", first.seq, last.seq));
             }
-            _ if broken.is_none() => row("entries", "none: no call was ever logged"),
+            _ if self.is_absent() => row(
+                "entries",
+                &format!(
+                    "none in {}, and no head: no call was ever logged, or both were removed",
+                    self.log.path.display()
+                ),
+            ),
             _ => row("entries", "none"),
         }
         let mut tell = |heading: &str, broken: &Broken| {
