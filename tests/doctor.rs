@@ -111,6 +111,14 @@ const FAULTS: &[Fault] = &[
         mend: |_, driver| mode(&driver.version().join("receipt.json"), 0o644),
     },
     Fault {
+        id: "file-mode",
+        severity: "warning",
+        what: "$VERSION/.lock can be opened by others than root (mode 644)",
+        remedy: "chmod 0600 $VERSION/.lock",
+        plant: |_, driver| mode(&driver.version().join(".lock"), 0o644),
+        mend: |_, driver| mode(&driver.version().join(".lock"), 0o600),
+    },
+    Fault {
         id: "file-changed",
         severity: "error",
         what: "$VERSION/grants.toml was changed after installation",

@@ -2,13 +2,14 @@
 //! one version and its grants, and none fails for it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use serde_json::Value;
 use wasmount_tests::{Driver, EDITION, Edition, Node, UID, options};
 
@@ -195,9 +196,7 @@ fn a_version_that_is_being_removed_serves_no_call() {
     let driver = Edition { component: 1, setting: 1 }.installed(&node);
     let pod_dir = driver.pod_dir(UID, "pv-1");
     let mount = ["mount", &pod_dir, &options("pv-1", "rw", &[])];
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let remover: OwnedFd =
-        rustix::fs::open(driver.version(), flags, Mode::empty()).expect("a directory");
+    let remover = File::open(driver.version().join(".lock")).expect("what calls lock");
     rustix::fs::flock(&remover, FlockOperation::NonBlockingLockExclusive).expect("no call");
     let message = driver.call(&mount).fails_with("version-removed");
     assert_eq!(
@@ -207,6 +206,70 @@ fn a_version_that_is_being_removed_serves_no_call() {
     );
     drop(remover);
     node.is_clean();
+    driver.call(&mount).success();
+    driver.call(&["unmount", &pod_dir]).success();
+}
+
+/// A user of the node who has no privileges.
+const NOBODY: u32 = 65534;
+
+/// Locks whatever that user can open, for as long as it is kept.
+fn locked_by_nobody(path: &Path) -> Vec<File> {
+    fn lock(path: &Path, held: &mut Vec<File>) {
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let opened = File::open(path).ok().filter(|_| !path.is_symlink());
+        held.extend(opened.filter(|file| rustix::fs::flock(file, exclusive).is_ok()));
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            lock(&entry.path(), held);
+        }
+    }
+    let path = path.to_owned();
+    // Of this thread alone, which ends with it.
+    let nobody = thread::spawn(move || {
+        set_thread_groups(&[]).expect("no groups");
+        set_thread_gid(Gid::from_raw(NOBODY)).expect("another group");
+        set_thread_uid(Uid::from_raw(NOBODY)).expect("another user");
+        let mut held = Vec::new();
+        lock(&path, &mut held);
+        held
+    });
+    nobody.join().expect("all is locked")
+}
+
+/// Everybody can read what is installed, and lock what they can read.
+#[test]
+fn a_local_user_keeps_nobody_from_anything_by_locks() {
+    let Some(node) = Node::new() else { return };
+    let plugins = node.path("plugins");
+    let driver = Edition { component: 1, setting: 1 }.installed(&node);
+    let pod_dir = driver.pod_dir(UID, "pv-1");
+    let mut held = locked_by_nobody(&plugins);
+    assert!(held.len() > 8, "directories and files: {held:?}");
+    for component in 2..=4 {
+        driver.call(&["mount", &pod_dir, &options("pv-1", "rw", &[])]).success();
+        driver.call(&["unmount", &pod_dir]).success();
+        Edition { component, setting: 1 }.installed(&node);
+        held.extend(locked_by_nobody(&plugins));
+    }
+    let versions = fs::read_dir(driver.dir().join(".versions")).expect("versions").count();
+    assert_eq!(versions, 3, "the first one is removed");
+    let answer = node.wasmount(&["uninstall", EDITION]);
+    assert_eq!(answer.exit, Some(0), "{}", answer.stderr);
+    assert_eq!(fs::read_dir(plugins).expect("plugins").count(), 0);
+}
+
+/// Its calls lock the directory.
+#[test]
+fn a_version_of_before_there_was_a_file_to_lock_is_called() {
+    let Some(node) = Node::new() else { return };
+    let driver = Edition { component: 1, setting: 1 }.installed(&node);
+    fs::remove_file(driver.version().join(".lock")).expect("it was there");
+    let pod_dir = driver.pod_dir(UID, "pv-1");
+    let mount = ["mount", &pod_dir, &options("pv-1", "rw", &[])];
+    let remover = File::open(driver.version()).expect("a directory");
+    rustix::fs::flock(&remover, FlockOperation::NonBlockingLockExclusive).expect("no call");
+    driver.call(&mount).fails_with("version-removed");
+    drop(remover);
     driver.call(&mount).success();
     driver.call(&["unmount", &pod_dir]).success();
 }

@@ -24,7 +24,9 @@ pub fn run(arguments: &arguments::GrantsApply, output: &mut Output<'_>) -> Resul
     }
     let file = GrantsFile::read(&arguments.file)?;
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
-    let lock = plugins.lock(|| output.waiting(&plugins))?;
+    // Who only asks need not be root, and nobody else can have the lock.
+    let lock = (!arguments.dry_run).then(|| plugins.lock(|| output.waiting(&plugins)));
+    let lock = lock.transpose()?;
     let present = Installed::current(&plugins, &arguments.driver)?;
     let driver = &arguments.driver;
     if present.bundle.grants_text == file.text {
@@ -34,10 +36,10 @@ pub fn run(arguments: &arguments::GrantsApply, output: &mut Output<'_>) -> Resul
     if changes.is_empty() {
         changes.push("(another text, which grants the same)".to_owned());
     }
-    if arguments.dry_run {
+    let Some(lock) = lock else {
         output.text(&format!("this would change what {driver} is granted:"))?;
         return changes.iter().try_for_each(|change| output.text(&format!("  {change}")));
-    }
+    };
     let receipt = receipt::renew(&Renewed {
         program: &present.bundle.receipt,
         present: &present.bundle.receipt,

@@ -6,19 +6,24 @@
 //!   current -> .versions/.<id>
 //!   .versions/.<id>/{wasmount-driver,component.wasm,component.cwasm,grants.toml,receipt.json}
 //!   .versions/.<id>/component.wasm.minisig    of a component that is signed
+//!   .versions/.<id>/.lock                     which calls hold; of no version of before there was one
+//! <plugin-dir>/.wasmount.lock                 while `wasmount` changes something
 //! ```
 //!
 //! kubelet watches this tree and runs `init` for whatever happens to a name in it, unless the
 //! name begins with a dot. Hence the dots: what is not finished, or is finished with, has one.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::FlockOperation;
-use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, RECEIPT, receipt};
+use rustix::io::{Errno, retry_on_intr};
+use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, LOCK, RECEIPT, receipt};
 use wasmount_core::call::DriverName;
 
 /// Where kubelet looks for drivers if it is not told otherwise: upstream, and on OpenShift.
@@ -32,13 +37,20 @@ pub const DRIVER: &str = "wasmount-driver";
 /// The signature that the component came with, if it came with one. Nothing that kubelet calls
 /// looks at it.
 pub const SIGNATURE: &str = "component.wasm.minisig";
-/// All files of a version, and no others. The last is not of every version.
-pub const VERSION_FILES: [&str; 6] = [DRIVER, COMPONENT, IMAGE, GRANTS, RECEIPT, SIGNATURE];
+/// All files of a version, and no others. The last two are not of every version.
+pub const VERSION_FILES: [&str; 7] = [DRIVER, COMPONENT, IMAGE, GRANTS, RECEIPT, SIGNATURE, LOCK];
+
+/// The time of the directory of a version that has never been in use. Of others it is when they were
+/// known to be.
+pub const NEVER: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// The symlink to the version in use.
 pub const CURRENT: &str = "current";
 /// The directory of all versions.
 pub const VERSIONS: &str = ".versions";
+/// What `wasmount` locks in the plugin directory. The dot is for kubelet to ignore it.
+const PLUGINS_LOCK: &str = ".wasmount.lock";
+
 /// What the symlink that kubelet executes points to.
 pub const EXECUTABLE_TARGET: &str = "current/wasmount-driver";
 
@@ -120,26 +132,62 @@ impl PluginDir {
     /// Makes this process the only `wasmount` that changes the directory, until the value is
     /// dropped. `waiting` is called once if another has to finish first.
     pub fn lock(&self, waiting: impl FnOnce()) -> Result<Lock> {
-        // The lock is on the directory itself: a lock file would be a stray file to kubelet.
-        let what = || format!("locking {}", self.0.display());
-        let directory = open_directory(&self.0).with_context(what)?;
-        match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                waiting();
-                rustix::io::retry_on_intr(|| {
-                    rustix::fs::flock(&directory, FlockOperation::LockExclusive)
-                })
-                .with_context(what)?;
+        let path = self.0.join(PLUGINS_LOCK);
+        let what = || format!("locking {}", path.display());
+        let mut waiting = Some(waiting);
+        loop {
+            let file = match open_lock(&path) {
+                // What cannot be changed can be looked at.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                    return Ok(Lock(None));
+                }
+                file => file.with_context(what)?,
+            };
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => {
+                    waiting.take().into_iter().for_each(|waiting| waiting());
+                    retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
+                        .with_context(what)?;
+                }
+                other => other.with_context(what)?,
             }
-            other => other.with_context(what)?,
+            // Whoever had it before may have removed it, and then somebody else has another.
+            if is_at(&file, &path).with_context(what)? {
+                return Ok(Lock(Some((path, file))));
+            }
         }
-        Ok(Lock(directory))
     }
 }
 
-/// The right to change a plugin directory.
+/// Opens what is locked, for nobody else but its owner: whoever can open it can keep it locked, and
+/// anybody can open the directory.
+fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600).custom_flags(flags).open(path)
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        there => Ok(identity(there?) == identity(file.metadata()?)),
+    }
+}
+
+/// The right to change a plugin directory, by the file that is locked; none where nothing can be
+/// changed. Nothing of it stays.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held, not read")] OwnedFd);
+pub struct Lock(Option<(PathBuf, File)>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked. One that stays is taken and removed by the next `wasmount`.
+        if let Some((path, _file)) = &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
 
 /// The directory of one driver.
 #[derive(Clone, Debug)]
@@ -199,18 +247,33 @@ impl DriverDir {
         }
     }
 
-    /// All versions but one, the last that was put there first.
+    /// All versions but one that have been in use, the last that was first.
     pub fn versions_but(&self, present: &VersionId) -> io::Result<Vec<VersionId>> {
+        let mut versions = self.dated_versions()?;
+        versions.retain(|(time, id)| id != present && *time != NEVER);
+        versions.sort_by(|a, b| b.cmp(a));
+        Ok(versions.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// The versions that have never been in use.
+    pub fn unused_versions(&self) -> io::Result<Vec<VersionId>> {
+        // The upgrade to the present one may have been killed before it was noted.
+        let current = self.current_version()?;
+        let mut versions = self.dated_versions()?;
+        versions.retain(|(time, id)| Some(id) != current.as_ref() && *time == NEVER);
+        Ok(versions.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// All versions, each with the time of its last use.
+    fn dated_versions(&self) -> io::Result<Vec<(SystemTime, VersionId)>> {
         let mut versions = Vec::new();
         for entry in fs::read_dir(self.versions())? {
             let entry = entry?;
-            let id = entry.file_name().to_str().and_then(VersionId::from_directory);
-            if let Some(id) = id.filter(|id| id != present) {
+            if let Some(id) = entry.file_name().to_str().and_then(VersionId::from_directory) {
                 versions.push((entry.metadata()?.modified()?, id));
             }
         }
-        versions.sort_by(|a, b| b.cmp(a));
-        Ok(versions.into_iter().map(|(_, id)| id).collect())
+        Ok(versions)
     }
 
     /// Whether `wasmount install` made this directory: it holds versions.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use wasmount_core::bundle::LOCK;
 use wasmount_core::call::DriverName;
 
 use crate::layout::{self, DriverDir, PluginDir, VersionId};
@@ -64,13 +65,17 @@ pub(crate) fn abandoned_drivers(plugins: &PluginDir, driver: &DriverName) -> Vec
     abandoned(plugins.path(), &driver.tilde(), staging)
 }
 
-/// Removes what killed upgrades left in the driver's directory. Returns what could not be removed.
+/// Removes what killed upgrades left in the driver's directory, versions that were complete and
+/// have never been in use among it. Returns what could not be removed.
 pub(crate) fn abandoned_versions(driver: &DriverDir) -> Vec<String> {
     let link =
         |path: &Path| fs::remove_file(path).with_context(|| format!("removing {}", path.display()));
     let mut failed = abandoned(&driver.versions(), NEW_VERSION, version);
     failed.append(&mut abandoned(driver.path(), layout::CURRENT, link));
     failed.append(&mut abandoned(driver.path(), driver.executable_name(), link));
+    let unused = driver.unused_versions().unwrap_or_default();
+    let removed = unused.iter().map(|id| version(&driver.version(id)));
+    failed.extend(removed.filter_map(Result::err).map(|error| format!("{error:#}")));
     failed
 }
 
@@ -145,13 +150,18 @@ impl Plan {
     }
 
     fn version(&mut self, directory: &Path) -> Result<()> {
+        let mut lock = None;
         for (path, name, file_type) in entries(directory)? {
-            if layout::VERSION_FILES.contains(&name.as_str()) && !file_type.is_dir() {
-                self.steps.push(Step::File(path));
-            } else {
+            if !layout::VERSION_FILES.contains(&name.as_str()) || file_type.is_dir() {
                 self.unknown.push(path);
+            } else if name == LOCK {
+                lock = Some(Step::File(path));
+            } else {
+                self.steps.push(Step::File(path));
             }
         }
+        // It keeps calls out for as long as there is anything to find.
+        self.steps.extend(lock);
         self.steps.push(Step::Directory(directory.to_owned()));
         Ok(())
     }

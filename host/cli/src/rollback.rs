@@ -2,8 +2,8 @@
 //!
 //! Only the program goes back, which is driver and component: what it is granted stays as the
 //! operator last decided, unless the decision itself is to be undone; and directories and node
-//! name stay what they are, since the records of volumes are found by them. What was gone back
-//! from is kept, and so the next rollback returns to it.
+//! name stay what they are, since the records of volumes are found by them, and so does the trust
+//! directory. What was gone back from is kept, and so the next rollback returns to it.
 
 use anyhow::{Context as _, Result, bail};
 use wasmount_core::bundle::Receipt;

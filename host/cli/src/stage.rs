@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, RECEIPT, Receipt};
+use wasmount_core::bundle::{COMPONENT, GRANTS, IMAGE, LOCK, RECEIPT, Receipt};
 use wasmount_core::call::DriverName;
 
 use crate::layout::{self, DriverDir, Lock, PluginDir, VersionId};
@@ -42,6 +42,7 @@ impl Version<'_> {
             (IMAGE, self.image, 0o644),
             (GRANTS, self.grants, 0o644),
             (RECEIPT, self.receipt, 0o644),
+            (LOCK, b"", 0o600),
         ];
         files.extend(self.signature.map(|signature| (layout::SIGNATURE, signature, 0o644)));
         files
@@ -176,6 +177,7 @@ fn upgrade(
     let aside = target.versions().join(remove::staging_name(remove::NEW_VERSION));
     let mut undo = Undo::new(aside.clone(), remove::version);
     write_version(&aside, version)?;
+    set_last_use(&aside, layout::NEVER)?;
     let is_new = place_version(&aside, &directory, version)?;
     undo.disarm();
     // A version that is in use already stays, whatever is thought of it.
@@ -185,6 +187,11 @@ fn upgrade(
     }
     sync_directory(&target.versions())?;
     accept(&directory)?;
+    // If this process is killed, or the last was, it is still known of each version whether it was
+    // ever in use: of this one from when it is, of the one before it at the latest now.
+    if let Some(before) = previous.as_ref().map(|id| target.version(id)).filter(|it| it.exists()) {
+        set_last_use(&before, SystemTime::now())?;
+    }
     replace_symlink(&current_target(&id), &target.current())?;
     undo.disarm();
     // Absent only while the driver is closed, or after an uninstallation that was cut short: so it
@@ -194,6 +201,8 @@ fn upgrade(
         replace_symlink(Path::new(layout::EXECUTABLE_TARGET), &target.executable())?;
     }
     sync_directory(target.path())?;
+    let used = set_last_use(&directory, SystemTime::now());
+    leftovers.extend(used.err().map(|error| format!("{error:#}")));
     leftovers.append(&mut prune(target, &id, previous.as_ref()));
     Ok(Staged { version: id, directory: target.path().to_owned(), previous, leftovers })
 }
@@ -208,9 +217,6 @@ fn place_version(aside: &Path, directory: &Path, version: &Version<'_>) -> Resul
         return fs::rename(aside, directory).map(|()| true).with_context(what);
     }
     if is_whole(directory, version) {
-        // By this time it is known which version was in use when.
-        let directory = layout::open_directory(directory).map(File::from);
-        directory.and_then(|it| it.set_modified(SystemTime::now())).with_context(what)?;
         return remove::version(aside).map(|()| false).with_context(what);
     }
     let flags = rustix::fs::RenameFlags::EXCHANGE;
@@ -308,6 +314,16 @@ fn replace_symlink(target: &Path, path: &Path) -> Result<()> {
         let _ = fs::remove_file(&aside);
         format!("putting {} into place", path.display())
     })
+}
+
+/// When a version was last in use, as its directory's time says.
+fn set_last_use(version: &Path, time: SystemTime) -> Result<()> {
+    let set = || {
+        let directory = File::from(layout::open_directory(version)?);
+        directory.set_modified(time)?;
+        directory.sync_all()
+    };
+    set().with_context(|| format!("setting the time of {}", version.display()))
 }
 
 fn sync_directory(path: &Path) -> Result<()> {

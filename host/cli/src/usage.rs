@@ -3,14 +3,16 @@
 //! records list is what the driver would still have to undo.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use wasmount_core::bundle::LOCK;
 use wasmount_core::journal::record::VolumeRecord;
 
 use crate::layout::{self, DriverDir, VersionId};
@@ -107,21 +109,47 @@ pub fn running(driver: &DriverDir) -> Result<Vec<u32>> {
 /// A version that no call uses, nor any can begin to use until this is dropped: a call that is
 /// started meanwhile fails, and is tried again by kubelet.
 #[derive(Debug)]
-pub struct Vacant(#[expect(dead_code, reason = "held, not read")] OwnedFd);
+#[expect(dead_code, reason = "held, not read")]
+pub struct Vacant {
+    file: Option<File>,
+    directory: OwnedFd,
+}
 
-/// Keeps calls out of a version, by its directory; none if there is one in it.
+/// Keeps calls out of a version; none if there is one in it.
 ///
 /// A call locks its version before it reads the first file of it. Before that it is seen by what
 /// it runs, unless the kernel has not begun to run it.
+///
+/// What it locks is a file that only root can open; its directory, if there is no such file, or if
+/// its program is an older one that was rolled back to. Anybody can lock the directory. So where
+/// there is the file, who has the directory has to be seen to run the program as well.
 pub fn vacate(version: &Path) -> Result<Option<Vacant>> {
-    if !running_any(&[version.to_owned()])?.is_empty() {
+    let is_running = || Ok::<_, Error>(!running_any(&[version.to_owned()])?.is_empty());
+    if is_running()? {
         return Ok(None);
     }
     let what = || format!("locking {}", version.display());
+    let file = match File::open(version.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        opened => Some(opened.with_context(what)?),
+    };
+    if let Some(file) = &file
+        && !lock(file).with_context(what)?
+    {
+        return Ok(None);
+    }
     let directory = layout::open_directory(version).with_context(what)?;
-    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        locked => locked.map(|()| Some(Vacant(directory))).with_context(what),
+    if !lock(&directory).with_context(what)? && (file.is_none() || is_running()?) {
+        return Ok(None);
+    }
+    Ok(Some(Vacant { file, directory }))
+}
+
+/// Locks it for nobody else, unless somebody has it.
+fn lock(file: impl AsFd) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        locked => Ok(locked.map(|()| true)?),
     }
 }
 

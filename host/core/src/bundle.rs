@@ -34,6 +34,9 @@ pub const GRANTS: &str = "grants.toml";
 pub const COMPONENT: &str = "component.wasm";
 /// The component compiled for this machine.
 pub const IMAGE: &str = "component.cwasm";
+/// What a call locks to keep its version. It is empty, and only root can open it, since whoever can
+/// open a file can lock it: a stranger's lock would keep every call out.
+pub const LOCK: &str = ".lock";
 
 /// The longest receipt, in bytes. The imports are what it has most of.
 const MAX_RECEIPT: u64 = 256 * 1024;
@@ -213,13 +216,20 @@ pub fn own_driver_name() -> Option<DriverName> {
 /// Tells whoever would remove the version that there is a call in it: a shared lock, where they
 /// take an exclusive one. Never waits.
 fn use_version(dir: &OwnedFd) -> Result<Option<OwnedFd>, Failure> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(directory) = rustix::fs::openat(dir, ".", flags, Mode::empty()) else {
-        // It is gone, which the first file tells; or this user may search it and not list it.
-        return Ok(None);
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match rustix::fs::openat(dir, LOCK, flags, Mode::empty()) {
+        // The version is of before there was such a file, and then its directory is what is locked.
+        // Or it is gone, which the first file tells.
+        Err(Errno::NOENT) => {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, ".", flags, Mode::empty())
+        }
+        opened => opened,
     };
-    match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(Some(directory)),
+    // Another user than root, as in kube-controller-manager, is seen by what it runs alone.
+    let Ok(lock) = opened else { return Ok(None) };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Some(lock)),
         Err(Errno::WOULDBLOCK) => Err(removed()),
         // A filesystem without locks. That this process runs is seen all the same.
         Err(_) => Ok(None),

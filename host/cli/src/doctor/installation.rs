@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use wasmount_core::bundle::{Bundle, COMPONENT, GRANTS, IMAGE, RECEIPT, Receipt, receipt};
+use wasmount_core::bundle::{Bundle, COMPONENT, GRANTS, IMAGE, LOCK, RECEIPT, Receipt, receipt};
 use wasmount_core::failure::Failure;
 use wasmount_core::grants::Grants;
 use wasmount_core::guest::{engine, landlock};
@@ -71,8 +71,8 @@ fn examine_permissions(version: &Path, found: &mut Findings) {
     for path in paths.chain(VERSION_FILES.map(|name| version.join(name))) {
         let shown = path.display();
         let Ok(metadata) = fs::symlink_metadata(&path) else {
-            // Whether there is to be one is the receipt's word.
-            if path.ends_with(SIGNATURE) {
+            // Whether there is to be a signature is the receipt's word; older versions have no lock.
+            if path.ends_with(SIGNATURE) || path.ends_with(LOCK) {
                 continue;
             }
             found.error(
@@ -108,6 +108,15 @@ fn examine_permissions(version: &Path, found: &mut Findings) {
                 "kubelet sees a driver that answers nothing",
                 format!("chmod 0755 {shown}"),
             );
+        } else if path.ends_with(LOCK) {
+            if mode & 0o077 != 0 {
+                found.warning(
+                    "file-mode",
+                    format!("{shown} can be opened by others than root (mode {mode:o})"),
+                    "whoever opens it can lock it, and then no call works",
+                    format!("chmod 0600 {shown}"),
+                );
+            }
         } else if mode & 0o004 == 0 {
             found.warning(
                 "file-mode",

@@ -34,6 +34,7 @@ fn a_new_driver_lies_as_designed() -> Result<()> {
         (file("grants.toml"), "100644".to_owned()),
         (file("receipt.json"), "100644".to_owned()),
         (file("component.wasm.minisig"), "100644".to_owned()),
+        (file(".lock"), "100600".to_owned()),
     ];
     assert_eq!(node.tree()?, BTreeMap::from(expected));
     assert_eq!(fs::read(node.at("example.com~disk/disk"))?, b"driver");
@@ -147,17 +148,31 @@ fn a_version_that_is_called_is_kept() -> Result<()> {
     let mut expected = ["one", "two", "three", "four"].map(directory_of);
     expected.sort();
     assert_eq!(kept?, expected);
-    // One that holds its version and is no longer seen by what it runs.
-    let one = node.at("example.com~disk/.versions").join(directory_of("one"));
-    let call = fs::File::open(one)?;
-    rustix::fs::flock(&call, rustix::fs::FlockOperation::NonBlockingLockShared)?;
     node.install("five")?;
-    let mut expected = ["one", "three", "four", "five"].map(directory_of);
+    let mut expected = ["three", "four", "five"].map(directory_of);
     expected.sort();
     assert_eq!(node.versions()?, expected);
-    drop(call);
-    node.install("six")?;
-    assert_eq!(node.versions()?.len(), 3);
+    Ok(())
+}
+
+/// And so is one that is held, but for a directory that anybody could hold.
+#[test]
+fn a_version_that_is_held_is_kept() -> Result<()> {
+    for (is_older, held, kept) in [(false, ".lock", 4), (true, "", 4), (false, "", 3)] {
+        let node = Node::new()?;
+        node.install("one")?;
+        if is_older {
+            node.make_older("one")?;
+        }
+        let call = node.hold("one", held)?;
+        for receipt in ["two", "three", "four"] {
+            node.install(receipt)?;
+        }
+        assert_eq!(node.versions()?.len(), kept, "{held:?}, older: {is_older}");
+        drop(call);
+        node.install("five")?;
+        assert_eq!(node.versions()?.len(), 3);
+    }
     Ok(())
 }
 

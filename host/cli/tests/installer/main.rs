@@ -5,7 +5,7 @@ mod installing;
 mod uninstalling;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +57,21 @@ impl Node {
     fn uninstall(&self, in_use: &dyn Fn() -> Result<Vec<InUse>>) -> Result<()> {
         let lock = self.plugins.lock(|| {})?;
         uninstall(&self.plugins, &lock, &self.driver, in_use, Duration::ZERO, &mut |_| {})
+    }
+
+    /// Holds a version as a call does that is not seen by what it runs, such as one of another
+    /// container: by a file, or by the directory if that is an older version's, which has no file.
+    fn hold(&self, receipt: &str, file: &str) -> Result<File> {
+        let version = self.at("example.com~disk/.versions").join(directory_of(receipt));
+        let call = File::open(version.join(file))?;
+        rustix::fs::flock(&call, rustix::fs::FlockOperation::NonBlockingLockShared)?;
+        Ok(call)
+    }
+
+    /// Makes a version one of before there was a file to lock.
+    fn make_older(&self, receipt: &str) -> Result<()> {
+        let version = self.at("example.com~disk/.versions").join(directory_of(receipt));
+        Ok(fs::remove_file(version.join(".lock"))?)
     }
 
     /// Every path below the plugin directory, with its mode or what it links to.

@@ -108,17 +108,25 @@ fn a_driver_that_is_running_stays() -> Result<()> {
 #[test]
 fn a_version_that_is_held_stays() -> Result<()> {
     let node = Node::new()?;
+    for (is_older, held) in [(false, ".lock"), (true, "")] {
+        node.install("one")?;
+        if is_older {
+            node.make_older("one")?;
+        }
+        let before = node.tree()?;
+        let call = node.hold("one", held)?;
+        expect_error(
+            node.uninstall(&nobody),
+            "a call of the driver is still running after 0 s; find out what it waits for, then try \
+             again",
+        )?;
+        assert_eq!(node.tree()?, before);
+        drop(call);
+        node.uninstall(&nobody)?;
+    }
+    // Whoever holds the directory of one that has the file is in no call.
     node.install("one")?;
-    let before = node.tree()?;
-    let version = node.at("example.com~disk/.versions").join(directory_of("one"));
-    let call = fs::File::open(version)?;
-    rustix::fs::flock(&call, rustix::fs::FlockOperation::NonBlockingLockShared)?;
-    expect_error(
-        node.uninstall(&nobody),
-        "a call of the driver is still running after 0 s; find out what it waits for, then try again",
-    )?;
-    assert_eq!(node.tree()?, before);
-    drop(call);
+    let _stranger = node.hold("one", "")?;
     node.uninstall(&nobody)
 }
 
