@@ -164,6 +164,9 @@ fn a_change_that_could_strand_a_volume_waits_for_calls_too() {
     let more = ["--driver-binary", &binary];
     let back = node.installs_file(&component("hostile"), driver.name(), &more);
     assert_eq!(back.exit, Some(0), "{}", back.stderr);
+    let warned = "warning: volumes are attached by the cluster now, and before this on the node, within \
+                  mount: see --node-only\n";
+    assert!(back.stderr.contains(warned), "{}", back.stderr);
     let grants = node.path("tmpfs.toml");
     fs::write(&grants, "version = 1\n[mounts.tmpfs]\n").expect("written");
     let (grants, plugins) =

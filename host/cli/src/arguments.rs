@@ -156,33 +156,36 @@ pub struct Install {
     /// Where kubelet looks for drivers
     #[arg(long, value_name = "DIR")]
     pub plugin_dir: Option<PathBuf>,
-    /// kubelet's --root-dir, which every mount is below
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet", value_parser = directory)]
-    pub kubelet_root: PathBuf,
-    /// Where the driver keeps what it must remember of volumes
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/wasmount", value_parser = directory)]
-    pub data_dir: PathBuf,
-    /// Where the driver keeps locks; lost at a reboot
-    #[arg(long, value_name = "DIR", default_value = "/run/wasmount", value_parser = directory)]
-    pub run_dir: PathBuf,
-    /// Where the driver keeps its audit log
-    #[arg(long, value_name = "DIR", default_value = "/var/log/wasmount", value_parser = directory)]
-    pub log_dir: PathBuf,
-    /// The name that Kubernetes has for this node [default: the host name]
+    /// kubelet's --root-dir, which every mount is below [default: as installed, else
+    /// /var/lib/kubelet]
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    pub kubelet_root: Option<PathBuf>,
+    /// Where the driver keeps what it must remember of volumes [default: as installed, else
+    /// /var/lib/wasmount]
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    pub data_dir: Option<PathBuf>,
+    /// Where the driver keeps locks; lost at a reboot [default: as installed, else /run/wasmount]
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    pub run_dir: Option<PathBuf>,
+    /// Where the driver keeps its audit log [default: as installed, else /var/log/wasmount]
+    #[arg(long, value_name = "DIR", value_parser = directory)]
+    pub log_dir: Option<PathBuf>,
+    /// The name that Kubernetes has for this node [default: as installed, else the host name]
     #[arg(long, value_name = "NAME", value_parser = node_name)]
     pub node_name: Option<NodeName>,
     /// The CPU to compile for: `native` is this machine's, with all it can do; for images of nodes,
-    /// a level that all of them have, such as x86-64-v2
-    #[arg(long, value_name = "LEVEL", default_value = "native", value_parser = cpu)]
-    pub target_cpu: Cpu,
+    /// a level that all of them have, such as x86-64-v2 [default: as installed, else native]
+    #[arg(long, value_name = "LEVEL", value_parser = cpu)]
+    pub target_cpu: Option<Cpu>,
     /// Attach volumes on this node itself, within `mount`: for clusters that attach no FlexVolumes,
-    /// such as OpenShift's
+    /// such as OpenShift's. It is not kept: an upgrade without it has the cluster attach them again
     #[arg(long)]
     pub node_only: bool,
     /// The driver program [default: wasmount-driver beside this program]
     #[arg(long, value_name = "FILE")]
     pub driver_binary: Option<PathBuf>,
-    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    /// Where the keys are that are trusted, and the policy [default: as installed, else
+    /// /etc/wasmount/trust]
     #[arg(long, value_name = "DIR")]
     pub trust_dir: Option<PathBuf>,
     /// Install a component that nobody signed. One with a signature has to have a right one

@@ -4,6 +4,8 @@
 //! nothing of it on kubelet's path: whether the component fits this host, and (in `accept`) whether
 //! the driver would work. How the files get to their place is `stage`'s part.
 
+pub mod settings;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -21,7 +23,8 @@ use crate::consent;
 use crate::coverage::Coverage;
 use crate::downgrade;
 use crate::given::Given;
-use crate::installed::Installed;
+use crate::install::settings::Settings;
+use crate::installed::{self, Installed};
 use crate::layout::{DRIVER, DriverDir, PluginDir};
 use crate::output::Output;
 use crate::receipt::{self, Contents};
@@ -41,18 +44,19 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
     require_root("install")?;
     require_kernel(&rustix::system::uname().release().to_string_lossy())?;
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
+    let directory = plugins.driver(&arguments.driver);
+    let settings = settings_to_be(arguments, &directory, output)?;
     // Before anything looks at what the vendor wrote.
     let bytes = read_at_most(&arguments.file, MAX_COMPONENT)?;
-    let vouched = Vouched::for_component(arguments, &bytes)?;
+    let vouched = Vouched::for_component(arguments, settings.trust_dir.as_deref(), &bytes)?;
     let component = Component::examine(bytes, &arguments.file)?;
     refuse_foreign(&component)?;
-    let directory = plugins.driver(&arguments.driver);
     let agreed = consent::obtain(arguments, &component, &vouched, &directory, output)?;
     let driver = read_at_most(&driver_binary(arguments)?, MAX_DRIVER)
         .context("the driver program cannot be installed; name another with --driver-binary")?;
 
     let manifest = &component.inspection.manifest;
-    let cpu = arguments.target_cpu;
+    let cpu = settings.target_cpu;
     let machine = match cpu {
         Cpu::Native => "this machine",
         Cpu::Level(level) => level,
@@ -62,8 +66,12 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         .with_context(|| format!("{}", arguments.file.display()))?;
     let lock = plugins.lock(|| output.waiting(&plugins))?;
     agreed.holds(&directory)?;
-    // Questions, the compiler and others' locks take their time, in which a key may have been revoked.
-    let vouched = Vouched::for_component(arguments, &component.bytes)?;
+    // Questions, the compiler and others' locks take their time, in which another version may have
+    // been installed, and a key been revoked. A version that cannot be read is being repaired.
+    let before = in_force(&directory).ok().flatten();
+    let settings = Settings::of(arguments, before.as_ref().map(|before| &before.receipt))?;
+    let trust_dir = settings.trust_dir.as_deref();
+    let vouched = Vouched::for_component(arguments, trust_dir, &component.bytes)?;
     let given = match agreed.given {
         Some(given) => given,
         None => Given::before(&arguments.driver, &directory)?,
@@ -78,6 +86,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         grants_from: given.from,
         grants_origin: given.origin,
         signature: &vouched.recorded,
+        settings: &settings,
     };
     let receipt = receipt::write(arguments, &contents)?;
     let version = Version {
@@ -89,19 +98,18 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         signature: vouched.file.as_deref(),
     };
 
-    let settings = Receipt::parse(&receipt).context("reading the receipt")?;
-    if is_installed(&plugins, &settings) {
+    let wanted = Receipt::parse(&receipt).context("reading the receipt")?;
+    if is_installed(&plugins, &wanted) {
         return output.text(&format!(
             "{} is installed already, as it is to be: {} {}",
             arguments.driver, manifest.name, manifest.version
         ));
     }
-    let before = in_force(&directory);
     if let Some(before) = before.as_ref().filter(|_| !arguments.allow_downgrade) {
-        downgrade::refuse(&before.receipt, &settings)?;
+        downgrade::refuse(&before.receipt, &wanted)?;
     }
     let closed = match &before {
-        Some(before) => strand::make_way(&directory, &before.receipt, &settings, output)?,
+        Some(before) => strand::make_way(&directory, &before.receipt, &wanted, output)?,
         None => None,
     };
     let accept = |directory: &Path| accept::version(directory, WASMTIME_VERSION);
@@ -114,7 +122,7 @@ pub fn run(arguments: &arguments::Install, output: &mut Output<'_>) -> Result<()
         vouched: &vouched,
         staged: &staged,
         before: before.as_ref(),
-        attaching: settings.attaching(),
+        attaching: wanted.attaching(),
     };
     done.report(arguments, output)
 }
@@ -197,10 +205,31 @@ fn is_installed(plugins: &PluginDir, wanted: &Receipt) -> bool {
     })
 }
 
-/// What is installed now. One that cannot be read is being repaired.
-fn in_force(directory: &DriverDir) -> Option<Bundle> {
-    let current = directory.current_version().ok()??;
-    Bundle::read_at(&directory.version(&current)).ok()
+/// What is installed now, if anything is.
+fn in_force(directory: &DriverDir) -> Result<Option<Bundle>> {
+    directory.is_ours().then(|| installed::in_force(directory)).transpose()
+}
+
+/// What the driver is to be installed with, as things are. Where what is installed is being
+/// repaired, that may be something else than before, and nobody but the operator can tell.
+fn settings_to_be(
+    arguments: &arguments::Install,
+    directory: &DriverDir,
+    output: &mut Output<'_>,
+) -> Result<Settings> {
+    let before = in_force(directory);
+    let kept = before.as_ref().ok().and_then(Option::as_ref).map(|before| &before.receipt);
+    let settings = Settings::of(arguments, kept)?;
+    if let Err(error) = &before {
+        output.warn(&format!(
+            "what {} was installed with cannot be kept; whatever no argument says is as for a new \
+             driver: its node is {}, its records are in {}: {error:#}",
+            arguments.driver,
+            settings.node_name,
+            settings.data_dir.display()
+        ));
+    }
+    Ok(settings)
 }
 
 impl Done<'_> {

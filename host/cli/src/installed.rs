@@ -93,6 +93,14 @@ pub fn current(directory: &DriverDir) -> Result<VersionId> {
     })
 }
 
+/// What is in use by its receipt and grants alone, whatever else of it is as it was made.
+pub fn in_force(directory: &DriverDir) -> Result<Bundle> {
+    let version = directory.current_version().context("reading which version is in use")?;
+    let version = version
+        .with_context(|| format!("{} is not a link to a version", directory.current().display()))?;
+    Ok(Bundle::read_at(&directory.version(&version))?)
+}
+
 /// Checks everything that the driver would look at, and its program besides. The engine is the
 /// one that was installed with it, which need not be the one that this program has.
 pub fn check(path: &Path, engine: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 //! takes its settings from it, and people see by it what was installed, from where, by whom.
 
 use std::fs;
-use std::path::{self, Path};
+use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
@@ -10,14 +10,13 @@ use wasmount_core::bundle::Receipt;
 use wasmount_core::bundle::receipt::{
     self, Capabilities, Digests, GrantsFrom, GrantsOrigin, Signature,
 };
-use wasmount_core::call::NodeName;
-use wasmount_core::failure::Failure;
 use wasmount_core::guest::compiler::Cpu;
 use wasmount_core::guest::engine::WASMTIME_VERSION;
 use wasmount_pack::{Inspection, Manifest};
 
 use crate::arguments;
 use crate::component::Component;
+use crate::install::settings::Settings;
 use crate::time::rfc3339;
 
 /// What the receipt is about.
@@ -40,6 +39,8 @@ pub struct Contents<'a> {
     pub grants_origin: GrantsOrigin,
     /// Who vouches for the component.
     pub signature: &'a Signature,
+    /// What the node is like.
+    pub settings: &'a Settings,
 }
 
 /// What a receipt says in place of a grants file, where there was none.
@@ -52,10 +53,7 @@ pub const MANIFEST: &str = "the manifest of ";
 pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<Vec<u8>> {
     let inspection = &contents.component.inspection;
     let manifest = &inspection.manifest;
-    let node_name = match &arguments.node_name {
-        Some(name) => name.clone(),
-        None => host_name()?,
-    };
+    let settings = contents.settings.clone();
     let receipt = Receipt {
         version: receipt::VERSION,
         driver: arguments.driver.clone(),
@@ -76,14 +74,14 @@ pub fn write(arguments: &arguments::Install, contents: &Contents<'_>) -> Result<
             version: manifest.version.to_string(),
             description: manifest.description.to_string(),
         },
-        kubelet_root: arguments.kubelet_root.clone(),
-        data_dir: arguments.data_dir.clone(),
-        run_dir: arguments.run_dir.clone(),
-        log_dir: arguments.log_dir.clone(),
-        node_name: node_name.to_string(),
+        kubelet_root: settings.kubelet_root,
+        data_dir: settings.data_dir,
+        run_dir: settings.run_dir,
+        log_dir: settings.log_dir,
+        node_name: settings.node_name,
         node_only: arguments.node_only,
         signature: Some(contents.signature.clone()),
-        trust_dir: arguments.trust_dir.as_deref().map(path::absolute).transpose()?,
+        trust_dir: settings.trust_dir,
         source: origin(&arguments.file),
         grants_source: contents.grants_source.to_owned(),
         grants_from: Some(contents.grants_from),
@@ -112,7 +110,8 @@ pub fn capabilities(manifest: &Manifest) -> Capabilities {
 pub struct Renewed<'a> {
     /// The receipt of the program.
     pub program: &'a Receipt,
-    /// The receipt that holds now: directories and node name are the node's, not the program's.
+    /// The receipt that holds now: directories, node name and whom to trust are the node's, not the
+    /// program's.
     pub present: &'a Receipt,
     /// The text of the grants file.
     pub grants: &'a str,
@@ -134,6 +133,7 @@ pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
         log_dir: present.log_dir.clone(),
         node_name: present.node_name.clone(),
         node_only: present.node_only,
+        trust_dir: present.trust_dir.clone().or_else(|| program.trust_dir.clone()),
         grants_source: grants_source.clone(),
         grants_from: program.grants_from.map(|_| *grants_from),
         grants_origin: program.grants_origin.map(|_| *grants_origin),
@@ -164,15 +164,6 @@ pub fn grants_origin(receipt: &Receipt) -> GrantsOrigin {
 pub fn origin(path: &Path) -> String {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     path.display().to_string()
-}
-
-/// What kubelet takes for the node's name unless a cloud provider or the operator says otherwise.
-fn host_name() -> Result<NodeName> {
-    let uname = rustix::system::uname();
-    let name = uname.nodename().to_string_lossy().trim().to_lowercase();
-    name.parse()
-        .map_err(|failure: Failure| anyhow::Error::msg(failure.message))
-        .context("the host name cannot be the node's; name the node with --node-name")
 }
 
 /// Who is at work: the user that logged in, if the kernel has kept track of it. Environment

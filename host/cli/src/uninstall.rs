@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use wasmount_core::bundle::Bundle;
 use wasmount_core::call::DriverName;
 use wasmount_core::grants::Grants;
@@ -16,6 +16,7 @@ use wasmount_core::grants::Grants;
 use crate::arguments;
 use crate::close::{Closed, PATIENCE};
 use crate::install::require_root;
+use crate::installed;
 use crate::layout::{self, DriverDir, Lock, PluginDir};
 use crate::leftovers::Leftovers;
 use crate::output::Output;
@@ -58,39 +59,46 @@ struct Places {
     records: PathBuf,
     kubelet_root: PathBuf,
     log: Option<PathBuf>,
-    /// The driver's own word, if it can be read and is not overruled.
+    /// The driver's own word, if it can be read.
     bundle: Option<Bundle>,
 }
 
 impl Places {
     fn of(directory: &DriverDir, arguments: &arguments::Uninstall) -> Result<Self> {
-        let tilde = arguments.driver.tilde();
-        let version = directory.current_version().context("reading which version is in use")?;
-        let read = match version {
-            Some(version) => Bundle::read_at(&directory.version(&version)).map_err(Error::new),
-            None => {
-                let current = directory.current();
-                Err(anyhow!("{} is not a link to a version", current.display()))
-            }
-        };
-        match (read, &arguments.data_dir) {
+        let (driver, tilde) = (&arguments.driver, arguments.driver.tilde());
+        match (installed::in_force(directory), &arguments.data_dir) {
             (Ok(bundle), named) => {
                 let receipt = &bundle.receipt;
-                let data_dir = named.as_ref().unwrap_or(&receipt.data_dir);
-                let overruled = *data_dir != receipt.data_dir;
+                if let Some(named) = named.as_ref().filter(|named| **named != receipt.data_dir) {
+                    bail!(
+                        "the records of {driver} are in {}, as its receipt says, and not in {}; \
+                         leave --data-dir out",
+                        receipt.data_dir.display(),
+                        named.display()
+                    );
+                }
                 Ok(Self {
-                    records: data_dir.join(&tilde),
+                    records: receipt.data_dir.join(&tilde),
                     kubelet_root: receipt.kubelet_root.clone(),
                     log: Some(receipt.log_dir.join(format!("{tilde}.jsonl"))),
-                    bundle: (!overruled).then_some(bundle),
+                    bundle: Some(bundle),
                 })
             }
-            (Err(_), Some(data_dir)) => Ok(Self {
-                records: data_dir.join(&tilde),
-                kubelet_root: PathBuf::from("<kubelet root>"),
-                log: None,
-                bundle: None,
-            }),
+            (Err(_), Some(data_dir)) => {
+                let records = data_dir.join(&tilde);
+                // Only a receipt can tell a driver that has not been called from a wrong directory.
+                if !records.is_dir() {
+                    bail!(
+                        "{} has no records of {driver}: there is no directory {}; name the \
+                         --data-dir that it was installed with, or make the directory if it was \
+                         that one and the driver has never been called",
+                        data_dir.display(),
+                        records.display()
+                    );
+                }
+                let kubelet_root = PathBuf::from("<kubelet root>");
+                Ok(Self { records, kubelet_root, log: None, bundle: None })
+            }
             (Err(error), None) => Err(error.context(
                 "nothing tells where the driver's records are, and so whether volumes are in \
                  use; name the directory with --data-dir (/var/lib/wasmount unless it was \

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result};
+use wasmount_core::guest::compiler::Cpu;
 
 mod node;
 
@@ -13,6 +14,23 @@ use node::{Node, STATE, component};
 
 /// A program that is no driver.
 const NO_DRIVER: &str = "#!/bin/sh\necho hello\n";
+
+/// The record of a volume that is in use.
+const RECORD: &str = r#"{"v": 1, "volume": "pv-1", "options": {}, "fs_type": null,
+    "access": "read-write", "boot_id": "", "attached_node": "node-1", "image": null,
+    "device": null, "staged": null, "published": [], "formatting": null,
+    "mounted": [], "state": {}}"#;
+
+/// What is said of the node, and where a receipt has it.
+const SETTINGS: [(&str, &str); 7] = [
+    ("--kubelet-root", "kubelet_root"),
+    ("--data-dir", "data_dir"),
+    ("--run-dir", "run_dir"),
+    ("--log-dir", "log_dir"),
+    ("--node-name", "node_name"),
+    ("--target-cpu", "target_cpu"),
+    ("--trust-dir", "trust_dir"),
+];
 
 #[test]
 fn from_installation_to_uninstallation() -> Result<()> {
@@ -54,11 +72,7 @@ fn from_installation_to_uninstallation() -> Result<()> {
     // In use, by its own record.
     let volumes = node.path("data/example.com~disk/volumes");
     fs::create_dir_all(&volumes)?;
-    let record = r#"{"v": 1, "volume": "pv-1", "options": {}, "fs_type": null,
-        "access": "read-write", "boot_id": "", "attached_node": "node-1", "image": null,
-        "device": null, "staged": null, "published": [], "formatting": null,
-        "mounted": [], "state": {}}"#;
-    fs::write(volumes.join("pv-1.json"), record)?;
+    fs::write(volumes.join("pv-1.json"), RECORD)?;
     let told = "wasmount: a volume of example.com/disk is in use\n  pv-1: given to node node-1\n\
                 remove the pods and volumes that use the driver, or take them down with \
                 `wasmount call`, then try again\n";
@@ -128,6 +142,111 @@ fn an_upgrade_keeps_the_grants_unless_told_otherwise() -> Result<()> {
     assert!(said.contains("'--no-grants' cannot be used with '--grants <FILE>'"), "{said}");
     assert_eq!(code, Some(2));
     Ok(())
+}
+
+/// Nor about the node: records are found by its directories, and leases are held in its name.
+#[test]
+fn an_upgrade_keeps_what_was_said_of_the_node_unless_told_otherwise() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    fs::create_dir(node.path("trust"))?;
+    let installed = |more: &[&str]| -> Result<(String, [String; 7])> {
+        let install = ["install", "disk.wasm", "--driver", "example.com/disk", "--allow-unsigned"];
+        let driver = ["--driver-binary", "driver"];
+        let (_, said, code) = node.run(&[&install[..], &driver, more].concat())?;
+        assert_eq!(code, Some(0), "{said}");
+        let receipt = fs::read(node.path("plugins/example.com~disk/current/receipt.json"))?;
+        let receipt: serde_json::Value = serde_json::from_slice(&receipt)?;
+        let setting = |(_, key)| receipt[key].as_str().unwrap_or("none").to_owned();
+        Ok((said, SETTINGS.map(setting)))
+    };
+    let at = |name: &str| node.path(name).display().to_string();
+    let level = Cpu::LEVELS.first().copied().unwrap_or("native");
+    let mut settings = [
+        at("kubelet"),
+        at("data"),
+        at("run"),
+        at("log"),
+        "node-1".to_owned(),
+        level.to_owned(),
+        at("trust"),
+    ];
+    let flags = SETTINGS.iter().zip(&settings).flat_map(|((flag, _), said)| [*flag, said]);
+    assert_eq!(installed(&flags.collect::<Vec<_>>())?.1, settings);
+
+    fs::write(node.path("disk.wasm"), component("disk", "2.0", STATE)?)?;
+    let (said, kept) = installed(&[])?;
+    assert!(said.ends_with(&format!("\ncompiling disk 2.0 for {level}\n")), "{said}");
+    assert_eq!(kept, settings);
+    settings[4] = "node-2".to_owned();
+    assert_eq!(installed(&["--node-name", "node-2"])?.1, settings);
+
+    // What cannot be read any more is repaired, and nobody is left to believe that it was kept.
+    let version = node.version()?;
+    fs::write(node.path("plugins/example.com~disk/current/receipt.json"), "{")?;
+    let (said, new) = installed(&["--no-grants", "--node-name", "node-3"])?;
+    let told = format!(
+        "warning: what example.com/disk was installed with cannot be kept; whatever no argument \
+         says is as for a new driver: its node is node-3, its records are in /var/lib/wasmount: \
+         $NODE/plugins/example.com~disk/.versions/.{version}/receipt.json cannot be used: "
+    );
+    assert!(said.starts_with(&told), "{said}");
+    let defaults = ["/var/lib/kubelet", "/var/lib/wasmount", "/run/wasmount", "/var/log/wasmount"];
+    assert_eq!(new, [&defaults[..], &["node-3", "native", "none"]].concat()[..]);
+    Ok(())
+}
+
+/// A directory without records is no proof that no volume is in use.
+#[test]
+fn uninstalling_is_not_misled_about_where_the_records_are() -> Result<()> {
+    let Some(node) = Node::new()? else { return Ok(()) };
+    let uninstall = |more: &[&str]| node.run(&[&["uninstall", "example.com/disk"], more].concat());
+    let uninstalled = |more: &[&str], left: &str| -> Result<()> {
+        let told = format!("uninstalled example.com/disk\n{left}");
+        assert_eq!(uninstall(more)?, (told, String::new(), Some(0)));
+        Ok(())
+    };
+    let refused = |more: &[&str], told: &str| -> Result<()> {
+        let (printed, said, code) = uninstall(more)?;
+        assert_eq!((printed.as_str(), code), ("", Some(1)), "{more:?}: {said}");
+        assert!(said.starts_with(&format!("wasmount: {told}")), "{more:?}: {said}");
+        node.version().map(drop)
+    };
+    // It was never called.
+    node.install(&[])?;
+    uninstalled(&[], "")?;
+
+    node.install(&[])?;
+    let volumes = node.path("data/example.com~disk/volumes");
+    fs::create_dir_all(&volumes)?;
+    fs::write(volumes.join("pv-1.json"), RECORD)?;
+    let [data, wrong, bare] =
+        ["data", "wrong", "plugins"].map(|name| node.path(name).display().to_string());
+    let in_use = "a volume of example.com/disk is in use\n  pv-1: given to node node-1\n";
+    refused(&["--data-dir", &data], in_use)?;
+    for other in [&wrong, &bare] {
+        let other = ["--data-dir", other];
+        let told = "the records of example.com/disk are in $NODE/data, as its receipt says, and \
+                    not in $NODE/";
+        refused(&other, told)?;
+    }
+
+    fs::write(node.path("plugins/example.com~disk/current/receipt.json"), "{")?;
+    refused(
+        &[],
+        "nothing tells where the driver's records are, and so whether volumes are in use; ",
+    )?;
+    refused(&["--data-dir", &data], in_use)?;
+    refused(
+        &["--data-dir", &wrong],
+        "$NODE/wrong has no records of example.com/disk: there is no directory \
+         $NODE/wrong/example.com~disk; name the --data-dir that it was installed with, or make the \
+         directory if it was that one and the driver has never been called\n",
+    )?;
+    // One that is there may be another driver's.
+    fs::create_dir(&wrong)?;
+    refused(&["--data-dir", &wrong], "$NODE/wrong has no records of example.com/disk: ")?;
+    fs::remove_file(volumes.join("pv-1.json"))?;
+    uninstalled(&["--data-dir", &data], "  left records in $NODE/data/example.com~disk\n")
 }
 
 #[test]

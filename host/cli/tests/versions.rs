@@ -132,7 +132,8 @@ fn the_program_goes_back_and_the_grants_stay() -> Result<()> {
     node.install(&[])?;
     let first = node.version()?;
     fs::write(node.path("disk.wasm"), component("disk", "2.0", STATE)?)?;
-    node.install(&["--log-dir", "/elsewhere"])?;
+    fs::create_dir(node.path("trust"))?;
+    node.install(&["--log-dir", "/elsewhere", "--trust-dir", "trust"])?;
     // Changes of the grants do not push out what an upgrade is rolled back to.
     for limit in 1..4 {
         let text = format!("version = 1\n[state]\n[limits]\nmemory-mib = {limit}\n");
@@ -153,6 +154,7 @@ fn the_program_goes_back_and_the_grants_stay() -> Result<()> {
     assert_eq!((component_in_use()?.as_str(), grants()?.contains("memory-mib = 3")), ("1.0", true));
     let receipt = fs::read_to_string(node.path("plugins/example.com~disk/current/receipt.json"))?;
     assert!(receipt.contains("\"log_dir\": \"/elsewhere\""), "directories are the node's");
+    assert!(receipt.contains("/trust\""), "and so is whom it trusts: {receipt}");
 
     // And forth again, with the grants or to a version by name.
     let (printed, ..) = node.run(&["rollback", DRIVER])?;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use wasmount_core::bundle::receipt::{self, Signature};
@@ -23,7 +24,11 @@ pub struct Vouched {
 impl Vouched {
     /// Looks beside the component's file. Fails for whatever the trust directory does not allow,
     /// unless it is only unsigned and the arguments allow that.
-    pub fn for_component(arguments: &arguments::Install, component: &[u8]) -> Result<Self> {
+    pub fn for_component(
+        arguments: &arguments::Install,
+        trust_dir: Option<&Path>,
+        component: &[u8],
+    ) -> Result<Self> {
         let path = beside(&arguments.file);
         let file = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -39,7 +44,7 @@ impl Vouched {
                 Some(contents)
             }
         };
-        let store = Store::read(arguments.trust_dir.as_deref())?;
+        let store = Store::read(trust_dir)?;
         let driver = Some(&arguments.driver);
         let candidate = Candidate { component, signature: file.as_deref(), driver };
         let verdict = store.judge(candidate);
