@@ -58,6 +58,7 @@ impl Ledger {
         if may_have_left && journal.clear_up(&key, record.as_ref()).is_ok() {
             lock.forget_before();
         }
+        lock.is_last(record.is_none());
         Ok(Self {
             journal,
             key,
@@ -120,6 +121,7 @@ impl Ledger {
             Some(record) => self.journal.save(&self.key, record)?,
             None => self.journal.forget(&self.key)?,
         }
+        self.lock.is_last(record.is_none());
         self.record = record;
         Ok(())
     }

@@ -3,15 +3,17 @@
 //! It is a flock(2) on a file in the run directory, so the kernel frees it when the last process
 //! that inherited it is gone: the broker, or a tool that outlived it. The file says who took it
 //! last, for the message of whoever finds it taken, and whether that call came to its end, for
-//! whoever has it next; it is never removed, since a lock on a removed file would lock nothing.
+//! whoever has it next. When nothing is on record of the volume any more it is removed, by who has
+//! the lock: a pod's volume has a name of its own, and a node sees many pods. A lock on a removed file
+//! locks nothing, so whoever gets one looks whether the file is still there.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, MemfdFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::call::{DriverName, Operation};
@@ -37,6 +39,10 @@ pub struct Lock {
     /// None of one that only looks whether anybody else has the lock.
     operation: Option<Operation>,
     before: Before,
+    /// Where the file is; none in a rehearsal.
+    place: Option<(OwnedFd, String)>,
+    /// Whether the file is removed in the end.
+    goes: bool,
 }
 
 /// The call that had the lock before.
@@ -80,21 +86,23 @@ impl Lock {
             // A call that is under way does not wait for a rehearsal, nor a rehearsal for it.
             let file = rustix::fs::memfd_create("lock", MemfdFlags::CLOEXEC).map(File::from);
             let file = file.map_err(|error| Failure::io("making a lock", &error.into()))?;
-            return Ok(Self { file, operation: None, before: Before::Ended });
+            let before = Before::Ended;
+            return Ok(Self { file, operation: None, before, place: None, goes: false });
         }
         let path = run_dir.join(driver.tilde());
         let dir = super::private_dir(&path)?;
         let name = super::identity_name(key) + ".lock";
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&dir, &name, flags, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-            .map_err(|error| {
-                Failure::io(format_args!("opening {}", path.join(&name).display()), &error.into())
-            })?;
+        let opening = || format!("opening {}", path.join(&name).display());
+        let mut file = open(&dir, &name).map_err(|error| Failure::io(opening(), &error))?;
         let began = Instant::now();
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
+                Ok(()) if is_at(&dir, &name, &file) => break,
+                // Whoever had the lock has removed the file.
+                Ok(()) => {
+                    file = open(&dir, &name).map_err(|error| Failure::io(opening(), &error))?;
+                    continue;
+                }
                 Err(Errno::WOULDBLOCK) if began.elapsed() >= patience => {
                     return Err(taken(&file));
                 }
@@ -119,7 +127,7 @@ impl Lock {
             Some(RUNNING) => Before::CutOff,
             Some(_) => Before::Ended,
         };
-        let lock = Self { file, operation, before };
+        let lock = Self { file, operation, before, place: Some((dir, name)), goes: false };
         lock.say(RUNNING);
         Ok(lock)
     }
@@ -135,6 +143,11 @@ impl Lock {
         self.before = Before::Ended;
     }
 
+    /// Whether the file is to go with the lock: nothing of the volume is on record.
+    pub fn is_last(&mut self, goes: bool) {
+        self.goes = goes;
+    }
+
     /// For convenience only: a write that fails changes nothing. All are of one length, since cutting
     /// the file would make some filesystems write it out.
     fn say(&self, state: &str) {
@@ -148,8 +161,14 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // What a broker that panicked has left is as little known.
-        if self.before != Before::CutOff && !std::thread::panicking() {
-            self.say(ENDED);
+        if self.before == Before::CutOff || std::thread::panicking() {
+            return;
+        }
+        match &self.place {
+            Some((dir, name)) if self.goes => {
+                let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+            }
+            _ => self.say(ENDED),
         }
     }
 }
@@ -158,6 +177,18 @@ impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+fn open(dir: &OwnedFd, name: &str) -> std::io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+/// Whether the name still leads to the file.
+fn is_at(dir: &OwnedFd, name: &str, file: &File) -> bool {
+    let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    let (Ok(there), Ok(here)) = (there, file.metadata()) else { return false };
+    (there.st_dev, there.st_ino) == (here.dev(), here.ino())
 }
 
 /// How long ago the file was written to last, which is when the lock was taken; none if nobody knows.
@@ -214,5 +245,33 @@ mod tests {
         lock.forget_before();
         drop(lock);
         assert_eq!(take().before(), Before::Ended);
+    }
+    /// A pod's volume is never heard of again.
+    #[test]
+    fn nothing_stays_of_a_volume_that_is_forgotten() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let driver: DriverName = "a.example/x".parse().expect("a driver's name");
+        let take = || {
+            Lock::take(dir.path(), &driver, "pv-1", Operation::Mount, |_| false).expect("its turn")
+        };
+        let file = dir.path().join("a.example~x/pv-1.lock");
+        let mut lock = take();
+        lock.is_last(true);
+        // One that waits meanwhile has the file open that is removed.
+        let waiting = std::thread::scope(|scope| {
+            let waiting = scope.spawn(take);
+            std::thread::sleep(Duration::from_millis(20));
+            drop(lock);
+            waiting.join().expect("its turn")
+        });
+        assert!(file.exists(), "what is locked now is there for others");
+        Lock::try_take(dir.path(), &driver, "pv-1").expect_err("it is taken");
+        drop(waiting);
+        assert!(file.exists());
+        let mut lock = take();
+        lock.is_last(true);
+        drop(lock);
+        assert!(!file.exists());
+        assert_eq!(take().before(), Before::Nobody);
     }
 }
