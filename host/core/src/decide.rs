@@ -195,12 +195,7 @@ pub enum Act {
     /// Makes an image longer.
     ImageGrow(Granted<ImageGrow>),
     /// Gives an image to a node.
-    ImageLease {
-        /// Which to which.
-        lease: Granted<Lease>,
-        /// Undoes it, if it was not given before.
-        undo: Granted<Release>,
-    },
+    ImageLease(Granted<Lease>),
     /// Answers which node has an image.
     ImageHolder(Granted<Rc<ImageFile>>),
     /// Makes an image a loop device.
@@ -241,7 +236,7 @@ impl Act {
             Self::ImageCreate(_) => "image-create",
             Self::ImageSize(_) => "image-size",
             Self::ImageGrow(_) => "image-grow",
-            Self::ImageLease { .. } => "image-lease",
+            Self::ImageLease(_) => "image-lease",
             Self::ImageHolder(_) => "image-holder",
             Self::LoopAttach(_) => "loop-attach",
             Self::LoopDetach(_) => "loop-detach",

@@ -14,7 +14,7 @@ use crate::decide::{Granted, Handles, host};
 use crate::failure::Failure;
 use crate::journal::record::{DeviceRef, ImageRef, MountRef, VolumeRecord};
 use crate::kernel::device::Device;
-use crate::kernel::images::{ImageFile, Release};
+use crate::kernel::images::{ImageFile, Taken};
 use crate::kernel::mounts::{self, Attach};
 use crate::kernel::target::Mounted;
 use crate::kernel::{images, loopdev};
@@ -38,8 +38,8 @@ pub(super) struct Effects {
     pub(super) image: Option<(Rc<ImageFile>, Option<String>)>,
     /// An image file that this call created.
     pub(super) created: Option<Rc<ImageFile>>,
-    /// What ends the lease that this call took.
-    pub(super) leased: Option<Granted<Release>>,
+    /// The lease that this call took.
+    pub(super) leased: Option<Taken>,
     /// The check that was done ahead.
     pub(super) checked: Option<Checked>,
     /// The record as it was before something was noted in it that may not come true.
@@ -118,13 +118,11 @@ impl Work<'_> {
                 None => ledger.remove()?,
             }
         }
-        if let Some(release) = self.effects.leased.take() {
-            images::release(release)?;
-        }
-        if let Some(image) = self.effects.created.take() {
-            images::remove_unused(&image)?;
-        }
-        Ok(())
+        // The image first: once its lease is given back, another node may use it.
+        let (created, leased) = (self.effects.created.take(), self.effects.leased.take());
+        let removed = created.map(|image| images::remove_unused(&image, leased.as_ref()));
+        leased.map_or(Ok(()), images::give_back)?;
+        removed.transpose().map(|_| ())
     }
 
     fn take_effect(&mut self) -> Result<(), Failure> {

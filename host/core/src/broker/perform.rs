@@ -124,10 +124,10 @@ impl Work<'_> {
                 crash::point("image-grown");
                 Ok(Response::Number(size))
             }
-            Act::ImageLease { lease, undo } => {
+            Act::ImageLease(lease) => {
                 let image = Rc::clone(&lease.get().image);
-                if images::lease(lease)? {
-                    self.effects.leased = Some(undo);
+                if let Some(taken) = images::lease(lease)? {
+                    self.effects.leased = Some(taken);
                     crash::point("image-leased");
                 }
                 let id = images::holder(&image)?.map(|lease| lease.id);

@@ -82,14 +82,12 @@ pub(super) fn lease(
 ) -> Result<Act, No> {
     let image = own(session, handles, image)?;
     same_node(session, node)?;
-    let undo = grant(release_of(session, Rc::clone(&image.dir)));
-    let lease = grant(Lease {
+    Ok(Act::ImageLease(grant(Lease {
         image,
         driver: session.driver.slash(),
         volume: session.name.as_str().to_owned(),
         node: node.to_owned(),
-    });
-    Ok(Act::ImageLease { lease, undo })
+    })))
 }
 
 pub(super) fn holder(session: &Session, handles: &mut Handles, image: Handle) -> Result<Act, No> {

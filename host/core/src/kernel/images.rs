@@ -6,7 +6,7 @@
 
 pub mod leases;
 
-pub use leases::{Lease, LeaseRecord, Release, holder, lease, release};
+pub use leases::{Lease, LeaseRecord, Release, Taken, give_back, holder, lease, release};
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -166,21 +166,29 @@ fn turn(image: &ImageFile) -> Result<Option<File>, Failure> {
     let what = format!("locking {}", image.path().display());
     let file = File::options().read(true).write(true).open(path_by_descriptor(&image.file));
     let file = file.map_err(|error| Failure::io(&what, &error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => {
-            let message = format!("{} is made longer by another call", image.path().display());
-            Err(Failure::new(Code::Aborted, "again", message))
-        }
-        // A filesystem without locks.
-        Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+    if lock(&file, &what)? {
+        return Ok(Some(file));
+    }
+    let message = format!("{} is made longer by another call", image.path().display());
+    Err(Failure::new(Code::Aborted, "again", message))
+}
+
+/// Locks a file for as long as it is open, also where several nodes share it. False if another call
+/// has it. Where the filesystem has no locks nobody is kept away.
+fn lock(file: &File, what: &str) -> Result<bool, Failure> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) | Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(failed(what)(error)),
     }
 }
 
-/// Undoes [`create`]: removes the image if its name still means it and nothing was ever written
-/// to it. True if it was removed.
-pub fn remove_unused(image: &ImageFile) -> Result<bool, Failure> {
+/// Undoes [`create`]: removes the image if its name still means it, nothing was ever written
+/// to it, and nobody has it but by the lease that this call has taken. True if it was removed.
+pub fn remove_unused(image: &ImageFile, taken: Option<&Taken>) -> Result<bool, Failure> {
+    if holder(image)?.is_some_and(|held| !taken.is_some_and(|taken| taken.is(&held))) {
+        return Ok(false);
+    }
     let what = format!("removing {}", image.path().display());
     let there = match statat(&image.dir.file, &image.name.0, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(there) => there,

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,13 @@ pub struct Lease {
     pub volume: String,
     /// The node that it is given to.
     pub node: String,
+}
+
+/// A lease that was taken, and may be given back: that very one, and none that the volume has besides.
+#[derive(Debug)]
+pub struct Taken {
+    image: Rc<ImageFile>,
+    record: LeaseRecord,
 }
 
 /// The leases of a volume that are to be ended for a node. The image's name is not needed: it may
@@ -77,9 +84,9 @@ pub struct LeaseRecord {
     pub since: u64,
 }
 
-/// Takes the lease of an image. False if this volume has given it to this node before;
+/// Takes the lease of an image. None if this volume has given it to this node before;
 /// `leased` if somebody else has it.
-pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
+pub fn lease(lease: Granted<Lease>) -> Result<Option<Taken>, Failure> {
     let Lease { image, driver, volume, node } = lease.into_inner();
     let what = format!("leasing {}", image.path().display());
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -92,12 +99,12 @@ pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
             Some(held)
                 if held.is_for(&record.driver, &record.volume) && held.node == record.node =>
             {
-                Ok(false)
+                Ok(None)
             }
             Some(held) => Err(leased(&what, &held, &name, &image)),
             None => {
-                rehearsal::leased(record);
-                Ok(true)
+                rehearsal::leased(record.clone());
+                Ok(Some(Taken { image, record }))
             }
         };
     }
@@ -108,13 +115,13 @@ pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
             .and_then(|()| file.sync_all())
             .map_err(|error| Failure::io(&what, &error))?;
         if image.dir.give_name(&file, &name, &what)? {
-            return Ok(true);
+            return Ok(Some(Taken { image, record }));
         }
         match read(&image.dir, &name)? {
             Some(held)
                 if held.is_for(&record.driver, &record.volume) && held.node == record.node =>
             {
-                return Ok(false);
+                return Ok(None);
             }
             Some(held) => return Err(leased(&what, &held, &name, &image)),
             // It was released between the two looks.
@@ -122,6 +129,19 @@ pub fn lease(lease: Granted<Lease>) -> Result<bool, Failure> {
         }
     }
     Err(Failure::new(Code::Aborted, "again", format!("{what}: its lease keeps changing")))
+}
+
+/// Gives a lease back. One that somebody has ended meanwhile is given back already.
+pub fn give_back(taken: Taken) -> Result<(), Failure> {
+    if rehearsal::is_on() {
+        rehearsal::released(taken.record);
+        return Ok(());
+    }
+    let image = &taken.image;
+    if end(&image.dir, &name_for(image)?, |held| taken.is(held))? {
+        image.dir.sync(format_args!("giving back {}", image.path().display()))?;
+    }
+    Ok(())
 }
 
 /// Who has the image.
@@ -169,16 +189,51 @@ pub fn release(release: Granted<Release>) -> Result<bool, Failure> {
         return Ok(any);
     }
     // Only now: a directory that changes while it is read may show some names twice or not at all.
+    let mut any = false;
     for name in &names {
-        match unlinkat(&dir.file, name.as_str(), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(failed(what)(error)),
-        }
+        any |= end(&dir, name, ours)?;
     }
-    if !names.is_empty() {
+    if any {
         dir.sync(what)?;
     }
-    Ok(!names.is_empty())
+    Ok(any)
+}
+
+/// Removes the lease file of that name, if it is the lease that is meant. True if it was removed.
+///
+/// Since it was looked at, another call may have ended that lease, and another node have taken one.
+/// So the file is locked from the look to the removal: whoever ends a lease has its lock, and in
+/// place of a file that is there nobody puts another. Without locks there is only the look.
+fn end(
+    dir: &ImageDir,
+    name: &str,
+    is_meant: impl Fn(&LeaseRecord) -> bool,
+) -> Result<bool, Failure> {
+    let what = format!("removing {}", dir.path().join(name).display());
+    let Some(mut file) = open(dir, name, OFlags::RDWR)? else { return Ok(false) };
+    if !super::lock(&file, &what)? {
+        let message = format!("{what}: another call is at it");
+        return Err(Failure::new(Code::Aborted, "again", message));
+    }
+    let there = match statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(false),
+        there => there.map_err(failed(&what))?,
+    };
+    let opened = file.metadata().map_err(|error| Failure::io(&what, &error))?;
+    if (there.st_dev, there.st_ino) != (opened.dev(), opened.ino())
+        || !is_meant(&parse(&mut file, dir, name)?)
+    {
+        return Ok(false);
+    }
+    unlinkat(&dir.file, name, AtFlags::empty()).map_err(failed(what))?;
+    Ok(true)
+}
+
+impl Taken {
+    /// Whether it is that lease.
+    pub(super) fn is(&self, held: &LeaseRecord) -> bool {
+        self.record.id == held.id
+    }
 }
 
 impl LeaseRecord {
@@ -227,18 +282,29 @@ fn leased(what: &str, held: &LeaseRecord, file: &str, image: &ImageFile) -> Fail
 }
 
 fn read(dir: &ImageDir, name: &str) -> Result<Option<LeaseRecord>, Failure> {
-    let what = format!("reading {}", dir.path().join(name).display());
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(&dir.file, name, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(failed(what)(error)),
-    };
+    let file = open(dir, name, OFlags::RDONLY)?;
+    file.map(|mut file| parse(&mut file, dir, name)).transpose()
+}
+
+fn open(dir: &ImageDir, name: &str, access: OFlags) -> Result<Option<File>, Failure> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match openat(&dir.file, name, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(File::from(file))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(failed(reading(dir, name))(error)),
+    }
+}
+
+fn parse(file: &mut File, dir: &ImageDir, name: &str) -> Result<LeaseRecord, Failure> {
+    let what = reading(dir, name);
     let mut text = Vec::new();
     file.take(MAX_LENGTH + 1).read_to_end(&mut text).map_err(|error| Failure::io(&what, &error))?;
     LeaseRecord::parse(&text)
-        .map(Some)
         .map_err(|mistake| unfit("lease-unreadable", format!("{what}: {mistake}")))
+}
+
+fn reading(dir: &ImageDir, name: &str) -> String {
+    format!("reading {}", dir.path().join(name).display())
 }
 
 fn name_for(image: &ImageFile) -> Result<String, Failure> {

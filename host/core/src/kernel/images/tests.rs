@@ -39,6 +39,10 @@ impl Scratch {
 }
 
 fn take(image: &Rc<ImageFile>, volume: &str, node: &str) -> Result<bool, Failure> {
+    taken(image, volume, node).map(|taken| taken.is_some())
+}
+
+fn taken(image: &Rc<ImageFile>, volume: &str, node: &str) -> Result<Option<Taken>, Failure> {
     let (driver, volume, node) = ("v/d".to_owned(), volume.to_owned(), node.to_owned());
     lease(Granted::for_test(Lease { image: image.clone(), driver, volume, node }))
 }
@@ -108,14 +112,14 @@ fn only_regular_files_are_images() {
 fn only_an_image_that_was_never_written_is_removed_again() {
     let scratch = Scratch::new();
     let (image, _) = scratch.create("a.img", 8 * MIB);
-    assert_eq!(remove_unused(&image), Ok(true));
-    assert_eq!(remove_unused(&image), Ok(false));
+    assert_eq!(remove_unused(&image, None), Ok(true));
+    assert_eq!(remove_unused(&image, None), Ok(false));
     // Another file of that name is not the one that was created.
     scratch.create("a.img", 8 * MIB);
-    assert_eq!(remove_unused(&image), Ok(false));
+    assert_eq!(remove_unused(&image, None), Ok(false));
     let (written, _) = scratch.create("b.img", 8 * MIB);
     fs::write(written.path(), "data").unwrap();
-    assert_eq!(remove_unused(&written), Ok(false));
+    assert_eq!(remove_unused(&written, None), Ok(false));
     assert_eq!(scratch.names(), ["a.img", "b.img"]);
 }
 
@@ -163,6 +167,53 @@ fn all_leases_of_a_volume_for_a_node_are_released() {
     let held = images.map(|image| holder(&image).unwrap().map(|lease| (lease.volume, lease.node)));
     let pair = |volume: &str, node: &str| Some((volume.to_owned(), node.to_owned()));
     assert_eq!(held, [None, pair("vol", "node-2"), pair("other", "node-1"), None]);
+}
+
+/// A call that fails takes back what it has done, and nothing that another has.
+#[test]
+fn a_lease_is_given_back_and_no_other() {
+    let scratch = Scratch::new();
+    let (first, _) = scratch.create("a.img", MIB);
+    let (second, _) = scratch.create("b.img", MIB);
+    take(&first, "vol", "node-1").unwrap();
+    let given = taken(&second, "vol", "node-1").unwrap().unwrap();
+    give_back(given).unwrap();
+    assert_eq!(holder(&second), Ok(None));
+    assert!(holder(&first).unwrap().is_some(), "the volume's other image");
+    // Meanwhile the volume was detached, and given to another node.
+    let given = taken(&second, "vol", "node-1").unwrap().unwrap();
+    end(scratch.dir(), "vol", "node-1").unwrap();
+    take(&second, "vol", "node-2").unwrap();
+    give_back(given).unwrap();
+    assert_eq!(holder(&second).unwrap().unwrap().node, "node-2");
+}
+
+/// Another node has found the image, and its loop device is of this very file.
+#[test]
+fn an_image_that_somebody_has_is_not_removed_again() {
+    let scratch = Scratch::new();
+    let (image, _) = scratch.create("a.img", MIB);
+    let mine = taken(&image, "vol", "node-1").unwrap();
+    end(scratch.dir(), "vol", "node-1").unwrap();
+    let theirs = taken(&image, "vol", "node-2").unwrap();
+    for taken in [None, mine.as_ref()] {
+        assert_eq!(remove_unused(&image, taken), Ok(false));
+    }
+    assert_eq!(remove_unused(&image, theirs.as_ref()), Ok(true));
+}
+
+/// Two calls that end the same lease, and a third that takes the next.
+#[test]
+fn a_lease_that_another_call_is_ending_is_left_to_it() {
+    let scratch = Scratch::new();
+    let (image, _) = scratch.create("a.img", MIB);
+    take(&image, "vol", "node-1").unwrap();
+    let name = scratch.names().into_iter().find(|name| name.starts_with('.')).unwrap();
+    let other = File::open(scratch.0.path().join(name)).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    assert_eq!(reason(end(scratch.dir(), "vol", "node-1")), "again");
+    drop(other);
+    assert_eq!(end(scratch.dir(), "vol", "node-1"), Ok(true));
 }
 
 /// Images are never removed: with the years there are many.
