@@ -5,11 +5,14 @@
 //! These run in the virtual machine of `cargo xtask test --vm`, whose disk is theirs.
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use wasmount_tests::host::CopiedMounts;
 use wasmount_tests::machine::{self, Faulty, MIB, Part};
-use wasmount_tests::{Answer, Driver, FILESYSTEMS, Node, UID, is_mount_point, options_as};
+use wasmount_tests::{
+    Answer, Driver, FILESYSTEMS, Node, UID, is_mount_point, options_as, program, until,
+};
 
 const GRANTS: &str = r#"
 version = 1
@@ -275,11 +278,40 @@ fn a_disk_is_not_given_away_while_another_namespace_has_it() {
         for _ in 0..2 {
             let unmounted = volume.driver.call(&["unmountdevice", &volume.directory()]);
             unmounted.fails_with("busy");
-            // The second time, too, when nothing is mounted on the directory any more.
-            assert!(!is_mount_point(&volume.directory()), "{}", volume.fs_type);
+            // kubelet asks again about what is mounted, and about nothing else.
+            assert!(is_mount_point(&volume.directory()), "{}", volume.fs_type);
+            assert_eq!(fs::read_to_string(volume.file()).expect("the file"), "kept");
         }
         drop(copied);
-        volume.unmount();
+        // The kernel takes the namespace down in its own time.
+        until("the disk is given back", || {
+            let answer = volume.driver.call(&["unmountdevice", &volume.directory()]);
+            (answer.exit == Some(0)).then_some(())
+        });
+        assert!(!is_mount_point(&volume.directory()), "{}", volume.fs_type);
         volume.has_the_file();
     });
+}
+
+/// What has the disk was never mounted here, and goes on having it: that keeps nobody from taking
+/// back what was attached for this volume.
+#[test]
+fn a_disk_that_somebody_else_holds_is_given_back() {
+    if !machine::is_here() {
+        return;
+    }
+    let Some(node) = Node::new() else { return };
+    let driver = node.install_node_only("disk", GRANTS, program("wasmount-driver"));
+    let disk = Faulty::blank(64 * MIB);
+    let holder =
+        fs::OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(machine::MAPPING);
+    let holder = holder.expect("nobody has it");
+    let json = options_as("ext4", "pv-1", "rw", &[("id", "faulty")]);
+    driver.call(&["mount", &driver.pod_dir(UID, "pv-1"), &json]).fails_with("in-use");
+    assert!(driver.record("pv-1").is_none_or(|record| record["attached_node"].is_null()));
+    assert!(disk.is_zero());
+    drop(holder);
+    driver.call(&["mount", &driver.pod_dir(UID, "pv-1"), &json]).success();
+    driver.call(&["unmount", &driver.pod_dir(UID, "pv-1")]).success();
+    node.is_clean();
 }

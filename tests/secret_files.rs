@@ -385,14 +385,11 @@ fn a_value_is_in_its_file_and_nowhere_else() {
     node.is_clean();
 }
 
-/// The lock of the one volume that there was on the node.
+/// The lock of the pod's volume.
 fn lock(node: &Node) -> File {
-    let dir = fs::read_dir(node.path("run/example.com~secret-files")).expect("a directory");
-    let mut files = dir.map(|entry| entry.expect("an entry").path());
-    let path = files.find(|path| path.extension().is_some_and(|end| end == "lock"));
-    let file = File::options().write(true).open(path.expect("there was a call"));
-    let file = file.expect("root may");
-    rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("no call runs");
+    let path = node.path(&format!("run/example.com~secret-files/{UID}~vol.lock"));
+    let file = File::options().write(true).create_new(true).open(path).expect("no call runs");
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).expect("it is new");
     // As if it had just been taken, however slow the machine is.
     file.set_modified(SystemTime::now() + Duration::from_secs(3600)).expect("it is ours");
     file

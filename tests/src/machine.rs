@@ -16,7 +16,7 @@ const DISK: &str = "/dev/vda";
 const REAL: u64 = 512 * MIB;
 const SECTOR: u64 = 512;
 /// What stands between the disk and whoever uses it.
-const MAPPING: &str = "/dev/mapper/faulty";
+pub const MAPPING: &str = "/dev/mapper/faulty";
 
 /// The disk, behind a mapping that can be told to fail.
 #[derive(Debug)]

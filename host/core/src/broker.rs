@@ -25,7 +25,7 @@ use crate::guest::process::{self, Child};
 use crate::guest::{engine, landlock};
 use crate::journal::NO_DIRECTORY;
 use crate::kernel::target::{self, Target};
-use crate::kernel::{device, loopdev};
+use crate::kernel::{device, loopdev, mounts};
 use crate::link::{FromBroker, Link};
 use crate::observe;
 use crate::offer::Offer;
@@ -258,7 +258,9 @@ impl Turn<'_> {
             attached: self.attached,
             ledger: &mut self.ledger,
         };
-        work.prepare()?;
+        if let Err(failure) = work.prepare() {
+            return work.commit(Err(failure));
+        }
         let outcome = match Route::of(operation, &receipt.exports) {
             Route::Component => work.converse(self.guest),
             Route::Host | Route::Steps | Route::Nobody => work.compose(),
@@ -327,6 +329,10 @@ impl Work<'_> {
     fn prepare(&mut self) -> Result<(), Failure> {
         let Some(device) = self.session.device.clone() else { return Ok(()) };
         match self.call.operation() {
+            Operation::UnmountDevice => {
+                self.effects.attributes = self.session.target.as_deref().map(mounts::attributes);
+                Ok(())
+            }
             Operation::MountDevice => {
                 let lease = self.recorded_lease();
                 self.judge_format(&device, lease.as_deref())

@@ -65,6 +65,17 @@ impl Failure {
         Self::new(code, reason, format!("{what}: {error}"))
     }
 
+    /// The same failure where taking back what was done until then has failed, too.
+    #[must_use]
+    pub fn leaving(mut self, left: &Self) -> Self {
+        self.message = format!(
+            "{}; what had been set up until then stays for the next call, since taking it down \
+             failed, too: {left}",
+            self.message
+        );
+        self
+    }
+
     /// The same failure with what was being done put before its message.
     #[must_use]
     pub fn during(mut self, what: impl fmt::Display) -> Self {

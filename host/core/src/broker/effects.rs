@@ -8,6 +8,8 @@
 
 use std::rc::Rc;
 
+use rustix::mount::MountAttrFlags;
+
 use crate::call::{Call, Operation};
 use crate::crash;
 use crate::decide::{Granted, Handles, host};
@@ -38,12 +40,15 @@ pub(super) struct Effects {
     pub(super) image: Option<(Rc<ImageFile>, Option<String>)>,
     /// An image file that this call created.
     pub(super) created: Option<Rc<ImageFile>>,
-    /// The lease that this call took.
-    pub(super) leased: Option<Taken>,
+    /// The leases that this call took.
+    pub(super) leased: Vec<Taken>,
     /// The check that was done ahead.
     pub(super) checked: Option<Checked>,
     /// The record as it was before something was noted in it that may not come true.
     pub(super) before: Option<VolumeRecord>,
+    /// How the target's mount was made that `unmountdevice` is to take off, should it have to be put
+    /// back.
+    pub(super) attributes: Option<MountAttrFlags>,
     /// How much the component has logged, in bytes.
     pub(super) logged: usize,
 }
@@ -53,7 +58,7 @@ impl Effects {
     fn is_anything(&self) -> bool {
         self.attach.is_some()
             || self.created.is_some()
-            || self.leased.is_some()
+            || !self.leased.is_empty()
             || self.device.as_ref().is_some_and(|(_, goes)| *goes)
     }
 
@@ -78,9 +83,12 @@ impl Work<'_> {
         match outcome.and_then(|reply| self.take_effect().map(|()| reply)) {
             Ok(reply) => Ok(reply),
             Err(failure) => {
-                self.undo(before)?;
+                let undone = self.undo(before);
                 self.give_up_device();
-                Err(failure)
+                Err(match undone {
+                    Ok(()) => failure,
+                    Err(left) => failure.leaving(&left),
+                })
             }
         }
     }
@@ -119,9 +127,10 @@ impl Work<'_> {
             }
         }
         // The image first: once its lease is given back, another node may use it.
-        let (created, leased) = (self.effects.created.take(), self.effects.leased.take());
-        let removed = created.map(|image| images::remove_unused(&image, leased.as_ref()));
-        leased.map_or(Ok(()), images::give_back)?;
+        let leased = std::mem::take(&mut self.effects.leased);
+        let created = self.effects.created.take();
+        let removed = created.map(|image| images::remove_unused(&image, &leased));
+        leased.into_iter().map(images::give_back).fold(Ok(()), Result::and)?;
         removed.transpose().map(|_| ())
     }
 

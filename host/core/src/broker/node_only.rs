@@ -107,14 +107,7 @@ impl Turn<'_> {
     fn take_back(&mut self, name: &VolumeName, failure: Failure) -> Failure {
         match self.give_up(name) {
             Ok(()) => failure,
-            Err(left) => {
-                let Failure { code, reason, message } = failure;
-                let message = format!(
-                    "{message}; what had been set up until then stays for the next call, since \
-                     taking it down failed, too: {left}"
-                );
-                Failure { code, reason, message }
-            }
+            Err(left) => failure.leaving(&left),
         }
     }
 

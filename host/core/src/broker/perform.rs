@@ -127,7 +127,7 @@ impl Work<'_> {
             Act::ImageLease(lease) => {
                 let image = Rc::clone(&lease.get().image);
                 if let Some(taken) = images::lease(lease)? {
-                    self.effects.leased = Some(taken);
+                    self.effects.leased.push(taken);
                     crash::point("image-leased");
                 }
                 let id = images::holder(&image)?.map(|lease| lease.id);

@@ -5,8 +5,10 @@
 //! ever and the node could not be drained. Its failure stays in the audit log.
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::mount::MountAttrFlags;
 use serde_json::json;
 
 use crate::bundle::receipt::Attaching;
@@ -69,13 +71,36 @@ impl Work<'_> {
     }
 
     /// The device is nobody's when kubelet is told so, since it is given to another node then: a loop
-    /// device is taken down, and any other has no filesystem that lives on somewhere.
+    /// device is taken down, and no other has a filesystem that lives on somewhere. One that does is
+    /// put back, or kubelet would take the directory for unmounted, and not ask again.
     fn let_go_of_device(&mut self) -> Result<(), Failure> {
-        if let Some(device) = host::detach(&self.session) {
-            self.audit.line("host-act", json!({ "act": "loop-detach" }));
-            return self.loop_detach(device);
+        let staged = self.session.record.as_ref().is_some_and(|record| record.staged.is_some());
+        let loop_device = host::detach(&self.session);
+        let is_loop = loop_device.is_some();
+        let let_go = match (loop_device, &self.session.device) {
+            (Some(device), _) => {
+                self.audit.line("host-act", json!({ "act": "loop-detach" }));
+                self.loop_detach(device)
+            }
+            (None, Some(device)) if staged => device::refuse_if_kept(device),
+            _ => Ok(()),
+        };
+        let Err(busy) = let_go else { return Ok(()) };
+        match self.put_back() {
+            // What has the disk is not what was mounted here.
+            Ok(false) if !is_loop => Ok(()),
+            _ => Err(busy),
         }
-        self.session.device.as_deref().map_or(Ok(()), device::refuse_if_kept)
+    }
+
+    /// Mounts the device again where it was. False if its filesystem is not alive.
+    fn put_back(&mut self) -> Result<bool, Failure> {
+        let attributes = self.effects.attributes.unwrap_or_else(MountAttrFlags::empty);
+        let Some(again) = host::again(&self.session, attributes) else { return Ok(false) };
+        let Some(pending) = mounts::again(again)? else { return Ok(false) };
+        mounts::attach(host::attach(&self.session, Rc::new(pending))?)?;
+        self.audit.line("host-act", json!({ "act": "mount-again" }));
+        Ok(true)
     }
 
     /// Takes down the loop device that `waitforattach` has made for a `mountdevice` that failed. kubelet
@@ -95,11 +120,16 @@ impl Work<'_> {
     /// Takes down the volume's loop device, which is mounted nowhere, and takes it off the record, with
     /// what is there of mounts. `also` is what else is to change in the record at once.
     pub(super) fn take_loop_down(&mut self, also: fn(&mut VolumeRecord)) -> Result<(), Failure> {
-        let Some(device) = host::detach(&self.session) else { return Ok(()) };
-        self.audit.line("host-act", json!({ "act": "loop-detach" }));
-        self.loop_detach(device)?;
+        if let Some(device) = host::detach(&self.session) {
+            self.audit.line("host-act", json!({ "act": "loop-detach" }));
+            self.loop_detach(device)?;
+        }
         let Some(ledger) = &mut *self.ledger else { return Ok(()) };
         let Some(mut record) = ledger.record.clone() else { return Ok(()) };
+        // One that is not there any more, since a call was cut off, is on record all the same.
+        if !record.device.as_ref().is_some_and(|device| device.is_loop) {
+            return Ok(());
+        }
         (record.device, record.staged) = (None, None);
         record.published.clear();
         also(&mut record);

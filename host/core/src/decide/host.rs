@@ -6,13 +6,15 @@
 use std::path::Path;
 use std::rc::Rc;
 
+use rustix::mount::MountAttrFlags;
+
 use super::{Granted, No, filesystems, grant, images, invalid, mounts, precondition, target};
 use crate::call::{Access, MountDir, Operation, TargetPath};
 use crate::failure::{Code, Failure};
 use crate::kernel::device::Device;
 use crate::kernel::filesystems::{Check, Filesystem, Grow, GrowUnmounted};
 use crate::kernel::images::{ImageDir, Release};
-use crate::kernel::mounts::{Attach, Bind, BlockMount, PendingMount};
+use crate::kernel::mounts::{Again, Attach, Bind, BlockMount, PendingMount};
 use crate::kernel::staging::Staging;
 use crate::kernel::target::Target;
 use crate::session::Session;
@@ -26,9 +28,9 @@ pub fn composed_mount(session: &Session) -> Result<Granted<Bind>, Failure> {
         .map_err(failure)
 }
 
-/// That bind onto the target of this call.
+/// What the host has made, onto the target of this call.
 pub fn attach(session: &Session, pending: Rc<PendingMount>) -> Result<Granted<Attach>, Failure> {
-    only(session, &[Operation::Mount])
+    only(session, &[Operation::Mount, Operation::UnmountDevice])
         .and_then(|()| target::target(session))
         .map(|target| grant(Attach { pending, target }))
         .map_err(failure)
@@ -82,6 +84,16 @@ pub fn unmount(session: &Session) -> Result<Granted<Rc<Target>>, Failure> {
         .and_then(|()| target::target(session))
         .map(grant)
         .map_err(failure)
+}
+
+/// Mounting again what is on record as mounted on the target, and was until just now. None if there
+/// is no such thing. Only in `unmountdevice`.
+pub fn again(session: &Session, attributes: MountAttrFlags) -> Option<Granted<Again>> {
+    only(session, &[Operation::UnmountDevice]).ok()?;
+    let staged = session.record.as_ref()?.staged.as_ref()?;
+    let filesystem = Filesystem::parse(&staged.fs_type).ok()?;
+    let device = Rc::clone(session.device.as_ref()?);
+    Some(grant(Again { device, filesystem, access: staged.access, attributes }))
 }
 
 /// Taking down the loop device that the record lists: in a teardown, or because the call that

@@ -165,7 +165,8 @@ impl Drop for Lock {
             return;
         }
         match &self.place {
-            Some((dir, name)) if self.goes => {
+            // Whoever has put another file in its place has another lock.
+            Some((dir, name)) if self.goes && is_at(dir, name, &self.file) => {
                 let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
             }
             _ => self.say(ENDED),
@@ -258,12 +259,15 @@ mod tests {
         let mut lock = take();
         lock.is_last(true);
         // One that waits meanwhile has the file open that is removed.
-        let waiting = std::thread::scope(|scope| {
-            let waiting = scope.spawn(take);
-            std::thread::sleep(Duration::from_millis(20));
-            drop(lock);
-            waiting.join().expect("its turn")
+        let mut asks = 0;
+        let mut first = Some(lock);
+        let waiting = Lock::take(dir.path(), &driver, "pv-1", Operation::Mount, |_| {
+            asks += 1;
+            drop(first.take());
+            false
         });
+        let waiting = waiting.expect("its turn");
+        assert_eq!(asks, 1, "it has waited");
         assert!(file.exists(), "what is locked now is there for others");
         Lock::try_take(dir.path(), &driver, "pv-1").expect_err("it is taken");
         drop(waiting);

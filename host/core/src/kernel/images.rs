@@ -139,6 +139,10 @@ pub fn size(image: &ImageFile) -> Result<u64, Failure> {
 /// controller have none and may be of several nodes.
 pub fn grow(grow: Granted<ImageGrow>) -> Result<u64, Failure> {
     let ImageGrow { image, size: wanted } = grow.into_inner();
+    let long = size(&image)?;
+    if wanted <= long {
+        return Ok(long);
+    }
     let _turn = turn(&image)?;
     let now = size(&image)?;
     if wanted <= now {
@@ -184,19 +188,13 @@ fn lock(file: &File, what: &str) -> Result<bool, Failure> {
 }
 
 /// Undoes [`create`]: removes the image if its name still means it, nothing was ever written
-/// to it, and nobody has it but by the lease that this call has taken. True if it was removed.
-pub fn remove_unused(image: &ImageFile, taken: Option<&Taken>) -> Result<bool, Failure> {
-    if holder(image)?.is_some_and(|held| !taken.is_some_and(|taken| taken.is(&held))) {
+/// to it, and nobody has it but by a lease that this call has taken. True if it was removed.
+pub fn remove_unused(image: &ImageFile, taken: &[Taken]) -> Result<bool, Failure> {
+    if holder(image)?.is_some_and(|held| !taken.iter().any(|taken| taken.is(&held))) {
         return Ok(false);
     }
     let what = format!("removing {}", image.path().display());
-    let there = match statat(&image.dir.file, &image.name.0, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(there) => there,
-        Err(Errno::NOENT) => return Ok(false),
-        Err(error) => return Err(failed(what)(error)),
-    };
-    let same = image.file.metadata().map_err(|error| Failure::io(&what, &error))?;
-    if (there.st_dev, there.st_ino) != (same.dev(), same.ino()) || !is_hole(&image.file)? {
+    if !is_at(&image.dir, &image.name.0, &image.file)? || !is_hole(&image.file)? {
         return Ok(false);
     }
     if rehearsal::is_on() {
@@ -205,6 +203,17 @@ pub fn remove_unused(image: &ImageFile, taken: Option<&Taken>) -> Result<bool, F
     unlinkat(&image.dir.file, &image.name.0, AtFlags::empty()).map_err(failed(&what))?;
     image.dir.sync(what)?;
     Ok(true)
+}
+
+/// Whether a name in the directory leads to the file.
+fn is_at(dir: &ImageDir, name: &str, file: &File) -> Result<bool, Failure> {
+    let what = || format!("looking at {}", dir.path.join(name).display());
+    let there = match statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(false),
+        there => there.map_err(failed(what()))?,
+    };
+    let here = file.metadata().map_err(|error| Failure::io(what(), &error))?;
+    Ok((there.st_dev, there.st_ino) == (here.dev(), here.ino()))
 }
 
 /// Whether nothing was ever written to a file, as far as its filesystem can tell.

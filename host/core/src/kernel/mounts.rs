@@ -4,9 +4,11 @@
 //! process dies. Whether a mount may be made is not decided here, nor are filesystems repaired
 //! or grown.
 
+mod again;
 mod context;
 mod twins;
 
+pub use again::{Again, again, attributes};
 pub(super) use context::Context;
 pub(super) use twins::is_of;
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +115,14 @@ pub fn lease(lease: Granted<Lease>) -> Result<Option<Taken>, Failure> {
             .and_then(|()| file.sync_all())
             .map_err(|error| Failure::io(&what, &error))?;
         if image.dir.give_name(&file, &name, &what)? {
-            return Ok(Some(Taken { image, record }));
+            let taken = Taken { image, record };
+            // The call that created it may have failed since it was opened, and removed it.
+            if !is_named(&taken.image)? {
+                give_back(taken)?;
+                let message = format!("{what}: it was removed meanwhile");
+                return Err(Failure::new(Code::Aborted, "again", message));
+            }
+            return Ok(Some(taken));
         }
         match read(&image.dir, &name)? {
             Some(held)
@@ -215,14 +222,7 @@ fn end(
         let message = format!("{what}: another call is at it");
         return Err(Failure::new(Code::Aborted, "again", message));
     }
-    let there = match statat(&dir.file, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(false),
-        there => there.map_err(failed(&what))?,
-    };
-    let opened = file.metadata().map_err(|error| Failure::io(&what, &error))?;
-    if (there.st_dev, there.st_ino) != (opened.dev(), opened.ino())
-        || !is_meant(&parse(&mut file, dir, name)?)
-    {
+    if !super::is_at(dir, name, &file)? || !is_meant(&parse(&mut file, dir, name)?) {
         return Ok(false);
     }
     unlinkat(&dir.file, name, AtFlags::empty()).map_err(failed(what))?;
@@ -266,6 +266,11 @@ impl LeaseRecord {
     pub fn is_for(&self, driver: &str, volume: &str) -> bool {
         self.driver == driver && self.volume == volume
     }
+}
+
+/// Whether the image still has its name.
+fn is_named(image: &ImageFile) -> Result<bool, Failure> {
+    super::is_at(&image.dir, image.name.as_str(), &image.file)
 }
 
 fn leased(what: &str, held: &LeaseRecord, file: &str, image: &ImageFile) -> Failure {

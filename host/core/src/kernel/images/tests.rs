@@ -112,14 +112,14 @@ fn only_regular_files_are_images() {
 fn only_an_image_that_was_never_written_is_removed_again() {
     let scratch = Scratch::new();
     let (image, _) = scratch.create("a.img", 8 * MIB);
-    assert_eq!(remove_unused(&image, None), Ok(true));
-    assert_eq!(remove_unused(&image, None), Ok(false));
+    assert_eq!(remove_unused(&image, &[]), Ok(true));
+    assert_eq!(remove_unused(&image, &[]), Ok(false));
     // Another file of that name is not the one that was created.
     scratch.create("a.img", 8 * MIB);
-    assert_eq!(remove_unused(&image, None), Ok(false));
+    assert_eq!(remove_unused(&image, &[]), Ok(false));
     let (written, _) = scratch.create("b.img", 8 * MIB);
     fs::write(written.path(), "data").unwrap();
-    assert_eq!(remove_unused(&written, None), Ok(false));
+    assert_eq!(remove_unused(&written, &[]), Ok(false));
     assert_eq!(scratch.names(), ["a.img", "b.img"]);
 }
 
@@ -193,13 +193,16 @@ fn a_lease_is_given_back_and_no_other() {
 fn an_image_that_somebody_has_is_not_removed_again() {
     let scratch = Scratch::new();
     let (image, _) = scratch.create("a.img", MIB);
-    let mine = taken(&image, "vol", "node-1").unwrap();
+    let mine = taken(&image, "vol", "node-1").unwrap().unwrap();
     end(scratch.dir(), "vol", "node-1").unwrap();
-    let theirs = taken(&image, "vol", "node-2").unwrap();
-    for taken in [None, mine.as_ref()] {
-        assert_eq!(remove_unused(&image, taken), Ok(false));
-    }
-    assert_eq!(remove_unused(&image, theirs.as_ref()), Ok(true));
+    let theirs = taken(&image, "vol", "node-2").unwrap().unwrap();
+    assert_eq!(remove_unused(&image, &[]), Ok(false));
+    assert_eq!(remove_unused(&image, &[mine]), Ok(false));
+    assert_eq!(remove_unused(&image, &[theirs]), Ok(true));
+    // Nor can one have it that is not there any more.
+    end(scratch.dir(), "vol", "node-2").unwrap();
+    assert_eq!(reason(take(&image, "vol", "node-3")), "again");
+    assert!(scratch.names().is_empty());
 }
 
 /// Two calls that end the same lease, and a third that takes the next.
