@@ -535,12 +535,16 @@ pub struct Verify {
     /// Its signature [default: FILE.minisig]
     #[arg(long, value_name = "FILE")]
     pub signature: Option<PathBuf>,
-    /// Where the keys are that are trusted, and the policy [default: /etc/wasmount/trust]
+    /// Where the keys are that are trusted, and the policy [default: as the driver is installed,
+    /// else /etc/wasmount/trust]
     #[arg(long, value_name = "DIR")]
     pub trust_dir: Option<PathBuf>,
     /// What it is to be installed as, which it may not be by the policy
     #[arg(long, value_name = "VENDOR/NAME", value_parser = driver_name)]
     pub driver: Option<DriverName>,
+    /// Where kubelet looks for drivers
+    #[arg(long, value_name = "DIR", requires = "driver")]
+    pub plugin_dir: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

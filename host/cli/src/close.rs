@@ -61,8 +61,10 @@ impl Closed {
     }
 
     /// This program itself may call the versions now, by their own programs; kubelet still cannot.
+    /// It can afterwards, also if a process before this one was killed and had left it closed.
     pub fn for_calls_of_ours(mut self) -> Self {
         self.vacant.clear();
+        self.reopens = true;
         self
     }
 
@@ -112,6 +114,8 @@ impl Drop for Closed {
             // It fails where an upgrade has put it back, or else an installation repairs it; the
             // error that led here counts.
             let _ = symlink(layout::EXECUTABLE_TARGET, self.directory.executable());
+            let directory = layout::open_directory(self.directory.path()).map(fs::File::from);
+            let _ = directory.and_then(|directory| directory.sync_all());
         }
     }
 }
@@ -127,7 +131,8 @@ struct Interrupts {
 impl Interrupts {
     fn hold() -> Result<Self> {
         let what = "holding signals back";
-        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        let signals =
+            SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT]);
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let descriptor = SignalFd::with_flags(&signals, flags).context(what)?;
         let before = SigSet::thread_get_mask().context(what)?;

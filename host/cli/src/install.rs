@@ -31,6 +31,7 @@ use crate::receipt::{self, Contents};
 use crate::report::Report;
 use crate::stage::{self, Staged, Version};
 use crate::strand;
+use crate::trust::TRUST_DIR;
 use crate::trust::vouched::Vouched;
 
 /// The largest driver program that is read, in bytes; ours are a tenth of it.
@@ -223,10 +224,12 @@ fn settings_to_be(
     if let Err(error) = &before {
         output.warn(&format!(
             "what {} was installed with cannot be kept; whatever no argument says is as for a new \
-             driver: its node is {}, its records are in {}: {error:#}",
+             driver: its node is {}, its records are in {}, and the keys that are trusted in {}: \
+             {error:#}",
             arguments.driver,
             settings.node_name,
-            settings.data_dir.display()
+            settings.data_dir.display(),
+            settings.trust_dir.as_deref().unwrap_or(Path::new(TRUST_DIR)).display()
         ));
     }
     Ok(settings)

@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::FlockOperation;
@@ -41,8 +41,11 @@ pub const SIGNATURE: &str = "component.wasm.minisig";
 pub const VERSION_FILES: [&str; 7] = [DRIVER, COMPONENT, IMAGE, GRANTS, RECEIPT, SIGNATURE, LOCK];
 
 /// The time of the directory of a version that has never been in use. Of others it is when they were
-/// known to be.
-pub const NEVER: SystemTime = SystemTime::UNIX_EPOCH;
+/// known to be. No file has it by chance: images that are built reproducibly have all at the epoch,
+/// or at the second after it.
+pub fn never() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)
+}
 
 /// The symlink to the version in use.
 pub const CURRENT: &str = "current";
@@ -250,7 +253,7 @@ impl DriverDir {
     /// All versions but one that have been in use, the last that was first.
     pub fn versions_but(&self, present: &VersionId) -> io::Result<Vec<VersionId>> {
         let mut versions = self.dated_versions()?;
-        versions.retain(|(time, id)| id != present && *time != NEVER);
+        versions.retain(|(time, id)| id != present && *time != never());
         versions.sort_by(|a, b| b.cmp(a));
         Ok(versions.into_iter().map(|(_, id)| id).collect())
     }
@@ -260,7 +263,7 @@ impl DriverDir {
         // The upgrade to the present one may have been killed before it was noted.
         let current = self.current_version()?;
         let mut versions = self.dated_versions()?;
-        versions.retain(|(time, id)| Some(id) != current.as_ref() && *time == NEVER);
+        versions.retain(|(time, id)| Some(id) != current.as_ref() && *time == never());
         Ok(versions.into_iter().map(|(_, id)| id).collect())
     }
 

@@ -75,18 +75,40 @@ impl Missing {
     }
 }
 
-/// Whether this process is in the node's own mount namespace. In another, such as a container's,
-/// nothing that is said of mounts need be true of the node. Told by what is mounted, since not every
-/// root may look at the first process's namespace: of two no mount has the same number.
-pub fn sees_the_node() -> bool {
-    let mounts = |process: &str| -> io::Result<BTreeSet<String>> {
-        let lines = fs::read_to_string(format!("/proc/{process}/mountinfo"))?;
-        Ok(lines.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect())
+/// Whether what is mounted beneath a directory is here what it is on the node: in the node's own
+/// mount namespace, or where the two tell each other. In another, such as a container's, everything
+/// may seem to be left over.
+pub fn sees_the_node(kubelet_root: &Path) -> bool {
+    is_nodes_namespace().unwrap_or_else(|| is_shared(kubelet_root).unwrap_or(false))
+}
+
+/// Whether this is the node's own mount namespace. None if it cannot be told: the first process that
+/// is seen here is a container's own.
+///
+/// It is told by what is mounted, since not every root may look at the first process's namespace:
+/// of two no mount has the same number.
+pub fn is_nodes_namespace() -> Option<bool> {
+    /// What the kernel calls the first namespace of processes (`PROC_PID_INIT_INO`).
+    const FIRST: &str = "pid:[4026531836]";
+    let mounts = |process: &str| -> Option<BTreeSet<String>> {
+        let lines = fs::read_to_string(format!("/proc/{process}/mountinfo")).ok()?;
+        Some(lines.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect())
     };
-    match (mounts("self"), mounts("1")) {
-        (Ok(own), Ok(init)) => !own.is_disjoint(&init),
-        _ => true,
+    let processes = fs::read_link("/proc/self/ns/pid").ok()?;
+    let (own, first) = (mounts("self")?, mounts("1")?);
+    match own.is_disjoint(&first) {
+        true => Some(false),
+        false => (processes == Path::new(FIRST)).then_some(true),
     }
+}
+
+/// Whether the mount that holds a directory is shared with other namespaces.
+fn is_shared(directory: &Path) -> Result<bool> {
+    let directory = fs::canonicalize(directory)?;
+    let points = target::mount_points()?;
+    let holds = points.iter().filter(|point| directory.starts_with(&point.path));
+    // Of several on one directory the last covers the others.
+    Ok(holds.max_by_key(|point| point.path.as_os_str().len()).is_some_and(|point| point.shared))
 }
 
 impl Leftovers {

@@ -54,16 +54,22 @@ pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
         None => places.drivers()?,
     };
     let with_driver = drivers.len() > 1;
-    let told_of =
-        |story: &Story| wanted(arguments, story).then(|| tell(arguments, story, with_driver));
-    let mut told: Vec<(SystemTime, String)> = Vec::new();
-    let mut logs = Each::find(&drivers, output, |driver, output| {
+    let told_of = |story: &Story| {
+        wanted(arguments, story).then(|| (story.began(), tell(arguments, story, with_driver)))
+    };
+    // All that was written so far, or nothing, since it is all read again if a part cannot be.
+    let begin = |driver: &DriverName, told: &mut Told, output: &mut Output<'_>| {
         let mut log = Log::new(driver.clone(), &places.directory(driver)?);
-        let mut take =
-            |story: Story| told.extend(told_of(&story).map(|text| (story.began(), text)));
-        log.read(&mut take, output)?;
+        let mut so_far = Told::new();
+        log.read(&mut |story| so_far.extend(told_of(&story)), output)?;
+        told.append(&mut so_far);
+        Ok(log)
+    };
+    let mut told = Told::new();
+    let mut logs = Each::find(&drivers, output, |driver, output| {
+        let mut log = begin(driver, &mut told, output)?;
         if !arguments.follow {
-            log.open.drain().for_each(|(_, story)| take(story));
+            told.extend(log.open.drain().filter_map(|(_, story)| told_of(&story)));
             warn(log.files.unfinished(), output);
         }
         Ok(log)
@@ -78,13 +84,17 @@ pub fn run(arguments: &arguments::Log, output: &mut Output<'_>) -> Result<()> {
     }
     loop {
         std::thread::sleep(LOOK);
+        let mut told = Told::new();
         for log in &mut logs.found {
-            let mut told = Vec::new();
-            log.read(&mut |story| told.extend(told_of(&story)), output)?;
-            told.into_iter().try_for_each(|text| output.text(&text))?;
+            log.read_on(&mut |story| told.extend(told_of(&story)), output);
         }
+        logs.try_again(|driver| begin(driver, &mut told, output));
+        told.into_iter().try_for_each(|(_, text)| output.text(&text))?;
     }
 }
+
+/// What is told of calls, each with when it began.
+type Told = Vec<(SystemTime, String)>;
 
 /// One driver's log, while it is read.
 struct Log {
@@ -92,12 +102,14 @@ struct Log {
     files: Files,
     /// The calls that have not ended, by their ids.
     open: HashMap<String, Story>,
+    /// Whether it could not be read the last time.
+    is_left_out: bool,
 }
 
 impl Log {
     fn new(driver: DriverName, directory: &Path) -> Self {
         let files = Files::new(directory.join(file_name(&driver)));
-        Self { driver, files, open: HashMap::new() }
+        Self { driver, files, open: HashMap::new(), is_left_out: false }
     }
 
     /// Reads on, and hands on each call as it ends.
@@ -115,6 +127,16 @@ impl Log {
         };
         warn(self.files.read(&mut take_line)?, output);
         Ok(())
+    }
+
+    /// The same of a log that is followed. If it cannot be read, that is said once, and it goes on from
+    /// here as soon as it can: begun again, it would tell again what was told.
+    fn read_on(&mut self, take: &mut dyn FnMut(Story), output: &mut Output<'_>) {
+        let read = self.read(take, output);
+        if let (Err(error), false) = (&read, self.is_left_out) {
+            each::warn(&self.driver, error, output);
+        }
+        self.is_left_out = read.is_err();
     }
 }
 

@@ -133,7 +133,7 @@ pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
         log_dir: present.log_dir.clone(),
         node_name: present.node_name.clone(),
         node_only: present.node_only,
-        trust_dir: present.trust_dir.clone().or_else(|| program.trust_dir.clone()),
+        trust_dir: trust_dir(present, program).map(Path::to_owned),
         grants_source: grants_source.clone(),
         grants_from: program.grants_from.map(|_| *grants_from),
         grants_origin: program.grants_origin.map(|_| *grants_origin),
@@ -143,6 +143,15 @@ pub fn renew(renewed: &Renewed<'_>) -> Result<Vec<u8>> {
     };
     receipt.digests.grants = receipt::digest(grants.as_bytes());
     checked(&receipt)
+}
+
+/// Whom the node trusts: whom it trusted when the present version was installed, which is by the usual
+/// directory if none is named there. Where nobody had looked at that version, as no older `wasmount`
+/// did, the program tells.
+pub fn trust_dir<'a>(present: &'a Receipt, program: &'a Receipt) -> Option<&'a Path> {
+    let nobody_looked = present.signature.is_none();
+    let said = |receipt: &'a Receipt| receipt.trust_dir.as_deref();
+    said(present).or_else(|| said(program).filter(|_| nobody_looked))
 }
 
 fn checked(receipt: &Receipt) -> Result<Vec<u8>> {
@@ -198,6 +207,26 @@ mod tests {
                 ..Receipt::parse(RECEIPT).expect("a receipt")
             };
             assert_eq!(grants_origin(&receipt), origin, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_program_says_whom_to_trust_only_where_nobody_else_has() {
+        let receipt = |signature: Option<Signature>, trust_dir: Option<&str>| Receipt {
+            signature,
+            trust_dir: trust_dir.map(Into::into),
+            ..Receipt::parse(RECEIPT).expect("a receipt")
+        };
+        let looked = Some(Signature::Unsigned);
+        let program = receipt(looked.clone(), Some("/program"));
+        for (signature, present, trusted) in [
+            (&looked, Some("/present"), Some("/present")),
+            (&looked, None, None),
+            (&None, Some("/present"), Some("/present")),
+            (&None, None, Some("/program")),
+        ] {
+            let present = receipt(signature.clone(), present);
+            assert_eq!(trust_dir(&present, &program), trusted.map(Path::new));
         }
     }
 }

@@ -17,11 +17,11 @@ use serde_json::Value;
 use wasmount_core::bundle::Bundle;
 use wasmount_core::grants::Grants;
 
+use crate::arguments;
 use crate::close::Closed;
 use crate::layout::{DRIVER, PluginDir};
 use crate::leftovers::{self, Leftovers, Missing, Remains};
 use crate::output::{Output, printable};
-use crate::{arguments, installed};
 
 /// How long calls that are under way are waited for. kubelet's others fail meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,21 +50,28 @@ pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()
     if !rustix::process::geteuid().is_root() {
         bail!("only root can look into the driver's records; try `sudo wasmount recover …`");
     }
-    if !leftovers::sees_the_node() {
-        bail!(
-            "this is not the node's own mount namespace, and what is mounted on the node cannot be \
-             seen from here; run it on the node: `nsenter --target 1 --mount wasmount recover …`"
-        );
-    }
     let plugins = PluginDir::find(arguments.plugin_dir.as_deref())?;
     let directory = plugins.installed(&arguments.driver)?;
     // Nor does an installation open the driver meanwhile.
     let _lock = arguments.yes.then(|| plugins.lock(|| output.waiting(&plugins))).transpose()?;
-    let version = directory.version(&installed::current(&directory)?);
+    // Whatever leads to it: a process that was killed while it settled may have left it closed.
+    let version = directory.current_version()?.with_context(|| {
+        format!(
+            "{} is not a link to a version; install the driver again",
+            directory.current().display()
+        )
+    })?;
+    let version = directory.version(&version);
+    let mut found = look(arguments, &version)?;
+    let is_closed = !directory.executable().exists();
     let mut waiting = |process| output.waiting_for_call(process);
-    let closed = arguments.yes.then(|| Closed::close(&directory, PATIENCE, &mut waiting));
-    let closed = closed.transpose()?.map(Closed::for_calls_of_ours);
-    let found = look(arguments, &version)?;
+    let closed = (arguments.yes && (is_closed || !found.volumes.is_empty()))
+        .then(|| Closed::close(&directory, PATIENCE, &mut waiting))
+        .transpose()?
+        .map(Closed::for_calls_of_ours);
+    if closed.is_some() {
+        found = look(arguments, &version)?;
+    }
     if arguments.json {
         return output.json(&document(arguments, &found));
     }
@@ -87,6 +94,12 @@ pub fn run(arguments: &arguments::Recover, output: &mut Output<'_>) -> Result<()
 
 fn look(arguments: &arguments::Recover, version: &Path) -> Result<Leftovers> {
     let bundle = Bundle::read_at(version).map_err(Error::new)?;
+    if !leftovers::sees_the_node(&bundle.receipt.kubelet_root) {
+        bail!(
+            "this is not the node's own mount namespace, and what is mounted on the node cannot be \
+             seen from here; run it on the node: `nsenter --target 1 --mount wasmount recover …`"
+        );
+    }
     let grants = Grants::parse(&bundle.grants_text).context("reading the driver's grants")?;
     let mut found = Leftovers::find(&bundle.receipt, &grants)?;
     if let Some(volume) = &arguments.volume {

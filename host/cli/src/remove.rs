@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use wasmount_core::bundle::LOCK;
+use wasmount_core::bundle::{LOCK, RECEIPT};
 use wasmount_core::call::DriverName;
 
 use crate::layout::{self, DriverDir, PluginDir, VersionId};
@@ -150,18 +150,15 @@ impl Plan {
     }
 
     fn version(&mut self, directory: &Path) -> Result<()> {
-        let mut lock = None;
-        for (path, name, file_type) in entries(directory)? {
-            if !layout::VERSION_FILES.contains(&name.as_str()) || file_type.is_dir() {
-                self.unknown.push(path);
-            } else if name == LOCK {
-                lock = Some(Step::File(path));
-            } else {
-                self.steps.push(Step::File(path));
-            }
-        }
-        // It keeps calls out for as long as there is anything to find.
-        self.steps.extend(lock);
+        let (mut ours, unknown): (Vec<_>, Vec<_>) =
+            entries(directory)?.into_iter().partition(|(_, name, file_type)| {
+                layout::VERSION_FILES.contains(&name.as_str()) && !file_type.is_dir()
+            });
+        self.unknown.extend(unknown.into_iter().map(|(path, ..)| path));
+        // Without its receipt, nobody takes what is left for a version. The lock keeps calls out for
+        // as long as there is anything to find.
+        ours.sort_by_key(|(_, name, _)| (name != RECEIPT, name == LOCK));
+        self.steps.extend(ours.into_iter().map(|(path, ..)| Step::File(path)));
         self.steps.push(Step::Directory(directory.to_owned()));
         Ok(())
     }
@@ -209,5 +206,30 @@ fn entries(directory: &Path) -> Result<Vec<(PathBuf, String, fs::FileType)>> {
     match read() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other.with_context(|| format!("reading {}", directory.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_stops_being_one_first_and_keeps_calls_out_until_last() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in layout::VERSION_FILES {
+            fs::write(directory.path().join(name), "").expect("written");
+        }
+        let mut plan = Plan::default();
+        plan.version(directory.path()).expect("it can be read");
+        let names: Vec<_> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::File(path) => path.file_name()?.to_str(),
+                Step::Directory(_) => None,
+            })
+            .collect();
+        assert_eq!((names.first(), names.last()), (Some(&RECEIPT), Some(&LOCK)));
+        assert_eq!(names.len(), layout::VERSION_FILES.len());
     }
 }

@@ -21,7 +21,7 @@ use crate::receipt::{self, Renewed};
 use crate::report::Report;
 use crate::stage;
 use crate::strand;
-use crate::trust::again;
+use crate::trust::{Store, again};
 
 /// Goes back, and says to what.
 pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<()> {
@@ -33,10 +33,9 @@ pub fn run(arguments: &arguments::Rollback, output: &mut Output<'_>) -> Result<(
     let directory = plugins.driver(driver);
     let earlier = Installed::read(&directory, &choose(arguments, &directory, &present.id)?)
         .context("the version to go back to cannot be used")?;
-    // Where it is not said whom the node trusts, it is whom it trusted when the driver was installed.
-    let recorded = [&present, &earlier].map(|version| version.bundle.receipt.trust_dir.as_deref());
-    let trust_dir = arguments.trust_dir.as_deref().or(recorded[0]).or(recorded[1]);
-    again::refuse_forbidden(trust_dir, &earlier.bundle.path, &earlier.bundle.receipt)?;
+    let installed = receipt::trust_dir(&present.bundle.receipt, &earlier.bundle.receipt);
+    let store = Store::for_driver(driver, arguments.trust_dir.as_deref(), installed)?;
+    again::refuse_forbidden(&store, &earlier.bundle.path, &earlier.bundle.receipt)?;
     let kept = if arguments.with_grants { &earlier } else { &present };
     let text = &kept.bundle.grants_text;
     let receipt = receipt::renew(&Renewed {
@@ -95,14 +94,17 @@ fn choose(
         };
     }
     let program = stage::program(&directory.version(present));
-    let newest = kept.first().cloned();
+    // One whose removal was cut short is nothing to go back to.
+    let kept = kept.into_iter().map(|id| (stage::program(&directory.version(&id)), id));
+    let kept: Vec<_> = kept.filter(|(program, _)| program.is_some()).collect();
+    let newest = kept.first().map(|(_, id)| id.clone());
     if arguments.with_grants {
         return newest
             .with_context(|| format!("no version of {driver} but the present one is kept"));
     }
-    let other = kept.into_iter().find(|id| stage::program(&directory.version(id)) != program);
+    let other = kept.into_iter().find(|(other, _)| *other != program);
     match (other, newest) {
-        (Some(id), _) => Ok(id),
+        (Some((_, id)), _) => Ok(id),
         (None, Some(same)) => bail!(
             "the versions of {driver} that are kept have the same program, and other grants; \
              --with-grants goes back to those of {}",

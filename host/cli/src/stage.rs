@@ -177,7 +177,7 @@ fn upgrade(
     let aside = target.versions().join(remove::staging_name(remove::NEW_VERSION));
     let mut undo = Undo::new(aside.clone(), remove::version);
     write_version(&aside, version)?;
-    set_last_use(&aside, layout::NEVER)?;
+    set_last_use(&aside, layout::never())?;
     let is_new = place_version(&aside, &directory, version)?;
     undo.disarm();
     // A version that is in use already stays, whatever is thought of it.
@@ -244,14 +244,18 @@ fn is_whole(directory: &Path, version: &Version<'_>) -> bool {
 
 /// Removes all versions but the one in use, the one before it, and, up to [`KEPT_VERSIONS`], the
 /// newest others: first those with another program, since a change of the grants must not take
-/// away what an upgrade is rolled back to. One that a call still runs stays until the next time.
+/// away what an upgrade is rolled back to. What is left of a version whose removal was cut short is
+/// none to keep. One that a call still runs stays until the next time.
 /// Returns what could not be removed.
 fn prune(driver: &DriverDir, current: &VersionId, previous: Option<&VersionId>) -> Vec<String> {
     let Ok(mut others) = driver.versions_but(current) else {
         return Vec::new();
     };
     let in_use = program(&driver.version(current));
-    others.sort_by_cached_key(|id| (Some(id) != previous, program(&driver.version(id)) == in_use));
+    others.sort_by_cached_key(|id| {
+        let program = program(&driver.version(id));
+        (program.is_none(), Some(id) != previous, program == in_use)
+    });
     let removed = others.iter().skip(KEPT_VERSIONS).map(|id| {
         let directory = driver.version(id);
         match usage::vacate(&directory)? {

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{Dir, Mode, OFlags};
 use wasmount_core::bundle::trust::Trust;
+use wasmount_core::call::DriverName;
 
 use key::{KeyId, TrustedKey};
 use policy::Policy;
@@ -78,6 +79,25 @@ impl Store {
         }
         let read = || Self::read_in(&ROOT.directory(&path)?, &path);
         read().with_context(|| format!("trust directory {} cannot be used", path.display()))
+    }
+
+    /// Reads the directory that is named, or else the one that the driver is installed with, if that
+    /// is any but [`TRUST_DIR`].
+    pub fn for_driver(
+        driver: &DriverName,
+        named: Option<&Path>,
+        installed: Option<&Path>,
+    ) -> Result<Self> {
+        let store = Self::read(named.or(installed));
+        match (named, installed) {
+            (None, Some(_)) => store.with_context(|| {
+                format!(
+                    "{driver} is installed with a trust directory that cannot be used now; name \
+                     another with --trust-dir"
+                )
+            }),
+            _ => store,
+        }
     }
 
     /// Whose key that is.

@@ -18,7 +18,7 @@ use crate::close::{Closed, PATIENCE};
 use crate::install::require_root;
 use crate::installed;
 use crate::layout::{self, DriverDir, Lock, PluginDir};
-use crate::leftovers::Leftovers;
+use crate::leftovers::{self, Leftovers};
 use crate::output::Output;
 use crate::remove;
 use crate::usage::{self, InUse, Left};
@@ -112,7 +112,8 @@ impl Places {
     /// Notes which volumes are on record for what is not there. Where that cannot be found out,
     /// they are in use, as their records say.
     fn tell_leftovers(&self, volumes: &mut [InUse]) {
-        let found = self.bundle.as_ref().filter(|_| !volumes.is_empty()).and_then(|bundle| {
+        let sees = !volumes.is_empty() && leftovers::sees_the_node(&self.kubelet_root);
+        let found = self.bundle.as_ref().filter(|_| sees).and_then(|bundle| {
             let grants = Grants::parse(&bundle.grants_text).ok()?;
             Leftovers::find(&bundle.receipt, &grants).ok()
         });

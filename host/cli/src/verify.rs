@@ -1,19 +1,22 @@
 //! `wasmount verify`: who signed a component, and whether this node would take it. It asks the very
-//! code that `install` asks, and installs nothing.
+//! code that `install` asks, by the directory that an upgrade would go by, and installs nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use wasmount_core::call::DriverName;
 use wasmount_pack::MAX_COMPONENT;
 
 use crate::arguments;
 use crate::component::read_at_most;
+use crate::installed;
+use crate::layout::PluginDir;
 use crate::output::Output;
-use crate::trust::Store;
 use crate::trust::key::KeyId;
 use crate::trust::signature::{MAX_SIGNATURE, beside};
 use crate::trust::verdict::{Candidate, Names, Verdict};
+use crate::trust::{Store, TRUST_DIR};
 
 /// The JSON document.
 #[derive(Serialize)]
@@ -41,6 +44,42 @@ struct SignedBy<'a> {
     trusted_comment: &'a str,
 }
 
+/// Whom the node trusts: as `install` has it, whom it trusts for that driver.
+fn store(arguments: &arguments::Verify, output: &mut Output<'_>) -> Result<Store> {
+    match (&arguments.trust_dir, &arguments.driver) {
+        (None, Some(driver)) => {
+            let plugins = PluginDir::find(arguments.plugin_dir.as_deref());
+            let installed = match (plugins, &arguments.plugin_dir) {
+                (Ok(plugins), _) => installed_with(&plugins, driver, output),
+                (Err(error), Some(_)) => return Err(error),
+                // Where nothing is installed, as on a vendor's machine, there need not be one.
+                (Err(_), None) => None,
+            };
+            Store::for_driver(driver, None, installed.as_deref())
+        }
+        (named, _) => Store::read(named.as_deref()),
+    }
+}
+
+/// The trust directory that a driver is installed with, if it is installed and names one.
+fn installed_with(
+    plugins: &PluginDir,
+    driver: &DriverName,
+    output: &mut Output<'_>,
+) -> Option<PathBuf> {
+    let directory = plugins.installed(driver).ok()?;
+    match installed::in_force(&directory) {
+        Ok(bundle) => bundle.receipt.trust_dir,
+        Err(error) => {
+            output.warn(&format!(
+                "what {driver} is installed with cannot be read, so the keys of {TRUST_DIR} count, \
+                 as for a new driver; name others with --trust-dir: {error:#}"
+            ));
+            None
+        }
+    }
+}
+
 /// Prints what is known of it. Fails if it would not be installed.
 pub fn run(arguments: &arguments::Verify, output: &mut Output<'_>) -> Result<()> {
     let file = &arguments.file;
@@ -50,7 +89,7 @@ pub fn run(arguments: &arguments::Verify, output: &mut Output<'_>) -> Result<()>
         true => Some(read_at_most(&path, MAX_SIGNATURE)?),
         false => None,
     };
-    let store = Store::read(arguments.trust_dir.as_deref())?;
+    let store = store(arguments, output)?;
     let driver = arguments.driver.as_ref();
     let verdict =
         store.judge(Candidate { component: &component, signature: signature.as_deref(), driver });

@@ -160,7 +160,9 @@ fn an_upgrade_keeps_what_was_said_of_the_node_unless_told_otherwise() -> Result<
         Ok((said, SETTINGS.map(setting)))
     };
     let at = |name: &str| node.path(name).display().to_string();
+    // Where there is no level to name, it is this machine.
     let level = Cpu::LEVELS.first().copied().unwrap_or("native");
+    let machine = Cpu::LEVELS.first().copied().unwrap_or("this machine");
     let mut settings = [
         at("kubelet"),
         at("data"),
@@ -175,7 +177,7 @@ fn an_upgrade_keeps_what_was_said_of_the_node_unless_told_otherwise() -> Result<
 
     fs::write(node.path("disk.wasm"), component("disk", "2.0", STATE)?)?;
     let (said, kept) = installed(&[])?;
-    assert!(said.ends_with(&format!("\ncompiling disk 2.0 for {level}\n")), "{said}");
+    assert!(said.ends_with(&format!("\ncompiling disk 2.0 for {machine}\n")), "{said}");
     assert_eq!(kept, settings);
     settings[4] = "node-2".to_owned();
     assert_eq!(installed(&["--node-name", "node-2"])?.1, settings);
@@ -186,7 +188,8 @@ fn an_upgrade_keeps_what_was_said_of_the_node_unless_told_otherwise() -> Result<
     let (said, new) = installed(&["--no-grants", "--node-name", "node-3"])?;
     let told = format!(
         "warning: what example.com/disk was installed with cannot be kept; whatever no argument \
-         says is as for a new driver: its node is node-3, its records are in /var/lib/wasmount: \
+         says is as for a new driver: its node is node-3, its records are in /var/lib/wasmount, \
+         and the keys that are trusted in /etc/wasmount/trust: \
          $NODE/plugins/example.com~disk/.versions/.{version}/receipt.json cannot be used: "
     );
     assert!(said.starts_with(&told), "{said}");

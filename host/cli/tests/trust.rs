@@ -709,6 +709,37 @@ fn keys_are_kept() -> Result<()> {
     Ok(())
 }
 
+/// `verify`, that is, as an upgrade would be, which keeps the trust directory.
+#[test]
+fn a_driver_is_judged_by_the_trust_directory_that_it_is_installed_with() -> Result<()> {
+    let Some(desk) = Desk::new()? else { return Ok(()) };
+    let verify = |more: &[&str]| desk.node.run(&[&["verify", "disk.wasm"], more].concat());
+    let of_disk = ["--driver", DRIVER, "--plugin-dir", "plugins"];
+    let (told, _, code) = verify(&of_disk)?;
+    assert!(told.ends_with("/trust, as example.com/disk\n") && code == Some(0), "{told}");
+    let of_other = ["--driver", "example.com/other", "--plugin-dir", "plugins"];
+    for other in [&[][..], &of_other, &[&of_disk[..], &["--trust-dir", "/etc"]].concat()] {
+        assert_eq!(verify(other)?.2, Some(1), "{other:?}");
+    }
+
+    desk.node.install_strictly(&TRUST)?;
+    // It is said whose word it is that counts, where that is gone or cannot be read.
+    fs::rename(desk.node.path("trust"), desk.node.path("gone"))?;
+    let gone = "wasmount: example.com/disk is installed with a trust directory that cannot be used \
+                now; name another with --trust-dir: trust directory $NODE/trust is not there; make \
+                it, and put the public keys there that are trusted";
+    for arguments in [&["rollback", DRIVER][..], &["install", "disk.wasm", "--driver", DRIVER]] {
+        let (_, said, code) = desk.node.run(arguments)?;
+        assert_eq!((said.lines().last(), code), (Some(gone), Some(1)));
+    }
+    fs::write(desk.node.path("plugins/example.com~disk/current/receipt.json"), "{")?;
+    let (_, told, code) = verify(&of_disk)?;
+    let unread = "warning: what example.com/disk is installed with cannot be read, so the keys of \
+                  /etc/wasmount/trust count, as for a new driver; name others with --trust-dir: ";
+    assert!(told.contains(unread) && code == Some(1), "{told}");
+    Ok(())
+}
+
 #[test]
 fn verify_tells_programs_too() -> Result<()> {
     let Some(desk) = Desk::new()? else { return Ok(()) };

@@ -73,7 +73,7 @@ fn examine_kernel(release: &str, found: &mut Findings) {
 
 /// In a container, all that is said of mounts would be said of the container's.
 fn examine_namespace(found: &mut Findings) {
-    if !leftovers::sees_the_node() {
+    if leftovers::is_nodes_namespace() == Some(false) {
         found.warning(
             "mount-namespace",
             "this is not the node's own mount namespace",

@@ -1,7 +1,7 @@
 //! The logs of several drivers, one after the other. What is the matter with one driver is told of
 //! and keeps nobody from the others: a log is wanted most when something is broken.
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use wasmount_core::call::DriverName;
 
 use crate::output::{Output, printable};
@@ -28,12 +28,18 @@ impl<T> Each<T> {
                 Ok(found) => each.found.push(found),
                 Err(error) if drivers.len() == 1 => return Err(error),
                 Err(error) => {
-                    output.warn(&printable(&format!("{driver} is left out: {error:#}")));
+                    warn(driver, &error, output);
                     each.left_out.push(driver.clone());
                 }
             }
         }
         Ok(each)
+    }
+
+    /// Tries those again that were left out, and says nothing of those that are still.
+    pub(super) fn try_again(&mut self, mut find: impl FnMut(&DriverName) -> Result<T>) {
+        let found = &mut self.found;
+        self.left_out.retain(|driver| find(driver).map(|it| found.push(it)).is_err());
     }
 
     /// Fails if any was left out.
@@ -44,4 +50,9 @@ impl<T> Each<T> {
             count => bail!("{count} drivers were left out, as their logs cannot be found or read"),
         }
     }
+}
+
+/// Says why the log of a driver is left out.
+pub(super) fn warn(driver: &DriverName, error: &Error, output: &mut Output<'_>) {
+    output.warn(&printable(&format!("{driver} is left out: {error:#}")));
 }

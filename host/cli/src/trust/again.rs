@@ -45,10 +45,9 @@ pub fn look(store: &Store, version: &Path, receipt: &Receipt) -> Result<Standing
 
 /// Fails if an installed version must not be put to use again: revoked since, or pinned to something
 /// else. A key that is only no longer there is no reason.
-pub fn refuse_forbidden(trust_dir: Option<&Path>, version: &Path, receipt: &Receipt) -> Result<()> {
-    let store = Store::read(trust_dir)?;
-    let standing = look(&store, version, receipt)?;
-    match standing.what(&store, version, receipt) {
+pub fn refuse_forbidden(store: &Store, version: &Path, receipt: &Receipt) -> Result<()> {
+    let standing = look(store, version, receipt)?;
+    match standing.what(store, version, receipt) {
         Some(what) if standing.is_forbidden() => bail!(
             "{what}; go back to another version with --to, or change {}",
             store.policy_path().display()

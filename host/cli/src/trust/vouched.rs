@@ -23,10 +23,11 @@ pub struct Vouched {
 
 impl Vouched {
     /// Looks beside the component's file. Fails for whatever the trust directory does not allow,
-    /// unless it is only unsigned and the arguments allow that.
+    /// unless it is only unsigned and the arguments allow that. If they name no directory, it is the
+    /// one that the driver is installed with.
     pub fn for_component(
         arguments: &arguments::Install,
-        trust_dir: Option<&Path>,
+        installed: Option<&Path>,
         component: &[u8],
     ) -> Result<Self> {
         let path = beside(&arguments.file);
@@ -44,7 +45,8 @@ impl Vouched {
                 Some(contents)
             }
         };
-        let store = Store::read(trust_dir)?;
+        let named = arguments.trust_dir.as_deref();
+        let store = Store::for_driver(&arguments.driver, named, installed)?;
         let driver = Some(&arguments.driver);
         let candidate = Candidate { component, signature: file.as_deref(), driver };
         let verdict = store.judge(candidate);
