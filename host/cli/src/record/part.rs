@@ -225,6 +225,7 @@ fn done_by_host(kind: &str, fields: &Value) -> Option<String> {
         ("host-act", Some("check")) => "the host checked the filesystem before it was asked to",
         ("host-act", Some("target-unmount")) => "the host unmounted what the component had left",
         ("host-act", Some("loop-detach")) => "the host took down the loop device that was left",
+        ("host-act", Some("mount-again")) => "the host mounted again what is still in use",
         ("host-act", Some("image-release")) => "the host ended the lease that was left",
         ("component-failed", _) => "the component failed, and the host went on without it",
         ("format-record-void", _) => "the host found the record of an interrupted format void",
