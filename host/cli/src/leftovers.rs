@@ -13,7 +13,8 @@ use anyhow::{Context as _, Error, Result};
 use wasmount_core::bundle::Receipt;
 use wasmount_core::grants::Grants;
 use wasmount_core::journal::record::{DeviceRef, MountRef, VolumeRecord};
-use wasmount_core::kernel::{loopdev, target};
+use wasmount_core::kernel::loopdev;
+use wasmount_core::kernel::target::{self, MountPoint};
 
 use crate::usage;
 
@@ -79,7 +80,11 @@ impl Missing {
 /// mount namespace, or where the two tell each other. In another, such as a container's, everything
 /// may seem to be left over.
 pub fn sees_the_node(kubelet_root: &Path) -> bool {
-    is_nodes_namespace().unwrap_or_else(|| is_shared(kubelet_root).unwrap_or(false))
+    let is_shared = || {
+        let root = fs::canonicalize(kubelet_root).ok()?;
+        Some(mount_that_holds(&root)?.shared)
+    };
+    is_nodes_namespace().or_else(is_shared).unwrap_or(false)
 }
 
 /// Whether this is the node's own mount namespace. None if it cannot be told: the first process that
@@ -102,13 +107,12 @@ pub fn is_nodes_namespace() -> Option<bool> {
     }
 }
 
-/// Whether the mount that holds a directory is shared with other namespaces.
-fn is_shared(directory: &Path) -> Result<bool> {
-    let directory = fs::canonicalize(directory)?;
-    let points = target::mount_points()?;
-    let holds = points.iter().filter(|point| directory.starts_with(&point.path));
+/// The mount that a directory is on, whose path has no symbolic link in it.
+pub fn mount_that_holds(directory: &Path) -> Option<MountPoint> {
+    let points = target::mount_points().unwrap_or_default();
+    let holds = points.into_iter().filter(|point| directory.starts_with(&point.path));
     // Of several on one directory the last covers the others.
-    Ok(holds.max_by_key(|point| point.path.as_os_str().len()).is_some_and(|point| point.shared))
+    holds.max_by_key(|point| point.path.as_os_str().len())
 }
 
 impl Leftovers {

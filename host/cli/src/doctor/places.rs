@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use wasmount_core::bundle::Receipt;
-use wasmount_core::kernel::target;
 
 use crate::finding::Findings;
+use crate::leftovers;
 
 // statfs(2), linux/magic.h.
 const TMPFS: u64 = 0x0102_1994;
@@ -49,10 +49,7 @@ fn examine_kubelet_root(root: &Path, found: &mut Findings) {
             return found.error("kubelet-root", what, "every mount fails", remedy);
         }
     };
-    let points = target::mount_points().unwrap_or_default();
-    let holds = points.iter().filter(|point| real.starts_with(&point.path));
-    // Of several on one directory the last covers the others.
-    let Some(holds) = holds.max_by_key(|point| point.path.as_os_str().len()) else { return };
+    let Some(holds) = leftovers::mount_that_holds(&real) else { return };
     if !holds.shared {
         found.warning(
             "mount-propagation",
