@@ -41,6 +41,9 @@ pub(crate) struct Known {
     /// What the node has before it and after it.
     pub(crate) before: Vec<String>,
     pub(crate) after: Vec<String>,
+    /// What it has if the call fails: what it had before, but that kubelet begins again with
+    /// `waitforattach` where it cannot mount a device.
+    undone: Vec<String>,
     /// Its status, and the reason of a failure. A kernel may refuse to grow what is mounted.
     reply: (String, String),
 }
@@ -93,7 +96,13 @@ impl Lives {
             let (answer, points) = points_met(stage.node, stage.driver, &step.args);
             stage.node.is_idle();
             let points = if step.tried { points } else { Vec::new() };
-            known.push(Known { points, before, after: stage.seen(), reply: reply(&answer) });
+            let begun = ("mountdevice", "waitforattach", step.from);
+            let from = volume.life[..known.len()]
+                .iter()
+                .position(|from| (step.args[0].as_str(), from.args[0].as_str(), from.to) == begun);
+            let undone = from.map_or(&before, |from| &known[from].before).clone();
+            let (after, reply) = (stage.seen(), reply(&answer));
+            known.push(Known { points, before, after, undone, reply });
             written = stage.has_data(written);
         }
         Stage { node: &lives.node, driver: &driver, volume: &volume }.ends();
@@ -210,7 +219,7 @@ impl Known {
             _ if !sets_up => {}
             // An image that was made for it may stay.
             true if inventory::leftovers(&self.before).is_empty() => stage.nothing_is_left(),
-            true => stage.settles_to(&self.before),
+            true => stage.settles_to(&self.undone),
             false => stage.settles_to(&self.after),
         }
     }
