@@ -7,7 +7,9 @@
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 use wasmount_tests::host::CopiedMounts;
 use wasmount_tests::machine::{self, Faulty, MIB, Part};
 use wasmount_tests::{
@@ -50,12 +52,17 @@ struct Volume<'a> {
 
 /// Does the same with each filesystem, each time on a blank disk of the size that it needs.
 fn with_each(test: impl Fn(&Volume<'_>)) {
+    with(|_| true, test);
+}
+
+/// The same with some.
+fn with(chosen: impl Fn(&str) -> bool, test: impl Fn(&Volume<'_>)) {
     if !machine::is_here() {
         return;
     }
     let Some(node) = Node::new() else { return };
     let driver = node.install("disk", GRANTS);
-    for (fs_type, size) in FILESYSTEMS {
+    for (fs_type, size) in FILESYSTEMS.into_iter().filter(|(fs_type, _)| chosen(fs_type)) {
         test(&Volume { driver: &driver, disk: Faulty::blank(size), fs_type, size });
         node.is_clean();
     }
@@ -98,6 +105,24 @@ impl Volume<'_> {
 
     fn unmount(&self) {
         self.driver.call(&["unmountdevice", &self.directory()]).success();
+    }
+
+    /// Asserts that it is not given back: kubelet asks again about what is mounted, and about
+    /// nothing else.
+    fn stays_mounted(&self) {
+        self.driver.call(&["unmountdevice", &self.directory()]).fails_with("busy");
+        assert!(is_mount_point(&self.directory()), "{}", self.fs_type);
+        assert_eq!(fs::read_to_string(self.file()).expect("the file"), "kept");
+    }
+
+    /// Unmounts it once the kernel has taken a namespace down that had it too, in its own time.
+    fn is_given_back(&self) {
+        until("the disk is given back", || {
+            let answer = self.driver.call(&["unmountdevice", &self.directory()]);
+            (answer.exit == Some(0)).then_some(())
+        });
+        assert!(!is_mount_point(&self.directory()), "{}", self.fs_type);
+        self.has_the_file();
     }
 
     /// Has the driver make a filesystem and puts a file there, safely; it stays mounted.
@@ -276,21 +301,39 @@ fn a_disk_is_not_given_away_while_another_namespace_has_it() {
         volume.with_a_file();
         let copied = CopiedMounts::take();
         for _ in 0..2 {
-            let unmounted = volume.driver.call(&["unmountdevice", &volume.directory()]);
-            unmounted.fails_with("busy");
-            // kubelet asks again about what is mounted, and about nothing else.
-            assert!(is_mount_point(&volume.directory()), "{}", volume.fs_type);
-            assert_eq!(fs::read_to_string(volume.file()).expect("the file"), "kept");
+            volume.stays_mounted();
         }
-        drop(copied);
-        // The kernel takes the namespace down in its own time.
-        until("the disk is given back", || {
-            let answer = volume.driver.call(&["unmountdevice", &volume.directory()]);
-            (answer.exit == Some(0)).then_some(())
-        });
+        // As a filesystem does by itself when it cannot be written to any more.
+        mount_remount(volume.directory(), MountFlags::RDONLY, "").expect("read-only");
+        volume.stays_mounted();
+        // Whoever has unmounted it knows that it is: it is not mounted for nobody.
+        unmount(volume.directory(), UnmountFlags::empty()).expect("it is mounted");
+        volume.driver.call(&["unmountdevice", &volume.directory()]).fails_with("busy");
         assert!(!is_mount_point(&volume.directory()), "{}", volume.fs_type);
-        volume.has_the_file();
+        drop(copied);
+        volume.is_given_back();
     });
+}
+
+/// A filesystem that is put back shows what it did, whichever subvolume somebody has made the
+/// default.
+#[test]
+fn what_is_put_back_is_the_top_of_a_filesystem() {
+    with(
+        |fs_type| fs_type == "btrfs",
+        |volume| {
+            volume.with_a_file();
+            let below = format!("{}/below", volume.directory());
+            for arguments in [["create", &below].as_slice(), &["set-default", &below]] {
+                let made = Command::new("btrfs").arg("subvolume").args(arguments).output();
+                assert!(made.expect("btrfs").status.success(), "{arguments:?}");
+            }
+            let copied = CopiedMounts::take();
+            volume.stays_mounted();
+            drop(copied);
+            volume.is_given_back();
+        },
+    );
 }
 
 /// What has the disk was never mounted here, and goes on having it: that keeps nobody from taking

@@ -330,7 +330,8 @@ impl Work<'_> {
         let Some(device) = self.session.device.clone() else { return Ok(()) };
         match self.call.operation() {
             Operation::UnmountDevice => {
-                self.effects.attributes = self.session.target.as_deref().map(mounts::attributes);
+                self.effects.attributes =
+                    self.session.target.as_deref().and_then(mounts::attributes);
                 Ok(())
             }
             Operation::MountDevice => {

@@ -93,13 +93,18 @@ impl Work<'_> {
         }
     }
 
-    /// Mounts the device again where it was. False if its filesystem is not alive.
+    /// Mounts the device again where it was when the call came. False if its filesystem is not alive.
     fn put_back(&mut self) -> Result<bool, Failure> {
-        let attributes = self.effects.attributes.unwrap_or_else(MountAttrFlags::empty);
-        let Some(again) = host::again(&self.session, attributes) else { return Ok(false) };
+        let attributes = self.effects.attributes;
+        let again = host::again(&self.session, attributes.unwrap_or_else(MountAttrFlags::empty));
+        let Some(again) = again else { return Ok(false) };
         let Some(pending) = mounts::again(again)? else { return Ok(false) };
-        mounts::attach(host::attach(&self.session, Rc::new(pending))?)?;
-        self.audit.line("host-act", json!({ "act": "mount-again" }));
+        // A call before this one was cut off once it had unmounted it. Nobody but `recover` asks
+        // about it any more, and would not about a mount.
+        if attributes.is_some() {
+            mounts::attach(host::attach(&self.session, Rc::new(pending))?)?;
+            self.audit.line("host-act", json!({ "act": "mount-again" }));
+        }
         Ok(true)
     }
 

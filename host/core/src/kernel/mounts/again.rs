@@ -15,7 +15,7 @@ use crate::decide::Granted;
 use crate::failure::Failure;
 use crate::kernel::device::{self, Device};
 use crate::kernel::filesystems::Filesystem;
-use crate::kernel::target::Target;
+use crate::kernel::target::{self, Target};
 use crate::kernel::unfit;
 use crate::rehearsal;
 
@@ -32,12 +32,16 @@ pub struct Again {
     pub attributes: MountAttrFlags,
 }
 
-/// The attributes of what is mounted on a target; the strictest if they cannot be told.
-pub fn attributes(target: &Target) -> MountAttrFlags {
+/// The attributes of what is mounted on a target; the strictest if they cannot be told. None if
+/// nothing is mounted there.
+pub fn attributes(target: &Target) -> Option<MountAttrFlags> {
+    if let Ok(None) = target::mounted(target) {
+        return None;
+    }
     let safe = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let found = target.path_by_descriptor().and_then(|path| statvfs(path).ok());
     let Some(flags) = found.map(|found| found.f_flag) else {
-        return safe | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        return Some(safe | MountAttrFlags::MOUNT_ATTR_NOEXEC);
     };
     let mut attributes = safe;
     for (flag, attribute) in [
@@ -49,7 +53,7 @@ pub fn attributes(target: &Target) -> MountAttrFlags {
     }
     let relaxed = StatVfsMountFlags::RELATIME | StatVfsMountFlags::NOATIME;
     attributes.set(MountAttrFlags::MOUNT_ATTR_STRICTATIME, !flags.intersects(relaxed));
-    attributes
+    Some(attributes)
 }
 
 /// Mounts it again. None if it is not the filesystem that holds the device: then nothing of it
@@ -60,13 +64,26 @@ pub fn again(again: Granted<Again>) -> Result<Option<PendingMount>, Failure> {
         return Ok(None);
     }
     let what = format!("mounting {} again", device.node().display());
-    let mut settings = Vec::new();
+    let settings = filesystem.mount_settings().iter().map(|&(key, value)| (key, Some(value)));
+    let mut settings: Vec<_> = settings.collect();
+    let read_only = ("ro", None);
     if access == Access::ReadOnly {
-        settings.push(("ro", None));
+        settings.push(read_only);
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
-    let context = Context::of_device(&device, filesystem, &settings, &what)?;
-    match context.create(false) {
+    let mut context = Context::of_device(&device, filesystem, &settings, &what)?;
+    let mut created = context.create(false);
+    if created == Err(Errno::BUSY) {
+        // The kernel shares a filesystem only as it is. This one may have failed and be read-only
+        // since, or somebody has mounted it anew, for writing.
+        match access {
+            Access::ReadWrite => settings.push(read_only),
+            Access::ReadOnly => settings.retain(|setting| *setting != read_only),
+        }
+        context = Context::of_device(&device, filesystem, &settings, &what)?;
+        created = context.create(false);
+    }
+    match created {
         Err(Errno::BUSY) => return Ok(None),
         created => created.map_err(|error| context.failure(&what, error))?,
     }
