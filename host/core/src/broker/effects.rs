@@ -47,7 +47,7 @@ pub(super) struct Effects {
     /// The record as it was before something was noted in it that may not come true.
     pub(super) before: Option<VolumeRecord>,
     /// How the target's mount was made that `unmountdevice` is to take off, should it have to be put
-    /// back.
+    /// back; none if there was no mount.
     pub(super) attributes: Option<MountAttrFlags>,
     /// How much the component has logged, in bytes.
     pub(super) logged: usize,
@@ -110,6 +110,8 @@ impl Work<'_> {
                 left = Some(listed);
             }
         }
+        let is_up = left.is_some();
+        let mut undone = Ok(());
         if let Some(ledger) = &mut self.ledger {
             let record = match (before, left) {
                 (before, None) => before,
@@ -121,17 +123,35 @@ impl Work<'_> {
                     record
                 }
             };
-            match record {
-                Some(record) => ledger.replace(record)?,
-                None => ledger.remove()?,
-            }
+            undone = match record {
+                Some(record) => ledger.replace(record),
+                None => ledger.remove(),
+            };
+        }
+        // As long as this node has the image, nobody else is to.
+        if is_up {
+            return undone;
         }
         // The image first: once its lease is given back, another node may use it.
-        let leased = std::mem::take(&mut self.effects.leased);
+        let mut leased = std::mem::take(&mut self.effects.leased);
         let created = self.effects.created.take();
-        let removed = created.map(|image| images::remove_unused(&image, &leased));
-        leased.into_iter().map(images::give_back).fold(Ok(()), Result::and)?;
-        removed.transpose().map(|_| ())
+        let removed = created.map_or(Ok(()), |image| self.remove(image, &mut leased));
+        let given_back = leased.into_iter().map(images::give_back).fold(undone, Result::and);
+        given_back.and(removed)
+    }
+
+    /// Removes an image that this call has created, and that nobody has. For that it is given to this
+    /// node, unless it is already.
+    fn remove(&self, image: Rc<ImageFile>, leased: &mut Vec<Taken>) -> Result<(), Failure> {
+        if !leased.iter().any(|taken| taken.is_of(&image)) {
+            match images::lease(host::lease(&self.session, Rc::clone(&image))) {
+                Ok(taken) => leased.extend(taken),
+                Err(failure) if failure.reason == "leased" => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let lease = leased.iter().find(|taken| taken.is_of(&image));
+        lease.map(images::remove_unused).transpose().map(drop)
     }
 
     fn take_effect(&mut self) -> Result<(), Failure> {

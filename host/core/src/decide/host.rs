@@ -13,7 +13,7 @@ use crate::call::{Access, MountDir, Operation, TargetPath};
 use crate::failure::{Code, Failure};
 use crate::kernel::device::Device;
 use crate::kernel::filesystems::{Check, Filesystem, Grow, GrowUnmounted};
-use crate::kernel::images::{ImageDir, Release};
+use crate::kernel::images::{ImageDir, ImageFile, Lease, Release};
 use crate::kernel::mounts::{Again, Attach, Bind, BlockMount, PendingMount};
 use crate::kernel::staging::Staging;
 use crate::kernel::target::Target;
@@ -101,6 +101,12 @@ pub fn again(session: &Session, attributes: MountAttrFlags) -> Option<Granted<Ag
 pub fn detach(session: &Session) -> Option<Granted<Rc<Device>>> {
     let device = session.device.as_ref().filter(|device| device.is_loop())?;
     Some(grant(Rc::clone(device)))
+}
+
+/// Taking the lease of an image that this call has created, to remove it again: because the call has
+/// failed, and before anybody else has it.
+pub fn lease(session: &Session, created: Rc<ImageFile>) -> Granted<Lease> {
+    grant(images::lease_of(session, created))
 }
 
 /// Ending the leases of the volume for the node that it is taken from, in the directory where its

@@ -82,12 +82,7 @@ pub(super) fn lease(
 ) -> Result<Act, No> {
     let image = own(session, handles, image)?;
     same_node(session, node)?;
-    Ok(Act::ImageLease(grant(Lease {
-        image,
-        driver: session.driver.slash(),
-        volume: session.name.as_str().to_owned(),
-        node: node.to_owned(),
-    })))
+    Ok(Act::ImageLease(grant(lease_of(session, image))))
 }
 
 pub(super) fn holder(session: &Session, handles: &mut Handles, image: Handle) -> Result<Act, No> {
@@ -149,6 +144,16 @@ pub(super) fn no_longer_up(session: &Session, node: &str) -> Result<(), No> {
             "the volume still has its device on this node: the lease cannot end before it is down",
         )),
         false => Ok(()),
+    }
+}
+
+/// The lease of the volume for the node that the call is about.
+pub(super) fn lease_of(session: &Session, image: Rc<ImageFile>) -> Lease {
+    Lease {
+        image,
+        driver: session.driver.slash(),
+        volume: session.name.as_str().to_owned(),
+        node: session.node.clone(),
     }
 }
 

@@ -187,10 +187,12 @@ fn lock(file: &File, what: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Undoes [`create`]: removes the image if its name still means it, nothing was ever written
-/// to it, and nobody has it but by a lease that this call has taken. True if it was removed.
-pub fn remove_unused(image: &ImageFile, taken: &[Taken]) -> Result<bool, Failure> {
-    if holder(image)?.is_some_and(|held| !taken.iter().any(|taken| taken.is(&held))) {
+/// Undoes [`create`]: removes the image if its name still means it and nothing was ever written to
+/// it. Only who has its lease may, or another could begin to use it meanwhile; false if that has been
+/// ended. True if it was removed.
+pub fn remove_unused(taken: &Taken) -> Result<bool, Failure> {
+    let image = &taken.image;
+    if !holder(image)?.is_some_and(|held| taken.is(&held)) {
         return Ok(false);
     }
     let what = format!("removing {}", image.path().display());

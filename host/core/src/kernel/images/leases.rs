@@ -46,7 +46,7 @@ pub struct Lease {
 /// A lease that was taken, and may be given back: that very one, and none that the volume has besides.
 #[derive(Debug)]
 pub struct Taken {
-    image: Rc<ImageFile>,
+    pub(super) image: Rc<ImageFile>,
     record: LeaseRecord,
 }
 
@@ -230,6 +230,11 @@ fn end(
 }
 
 impl Taken {
+    /// Whether it is a lease of that image.
+    pub fn is_of(&self, image: &ImageFile) -> bool {
+        self.image.identity == image.identity
+    }
+
     /// Whether it is that lease.
     pub(super) fn is(&self, held: &LeaseRecord) -> bool {
         self.record.id == held.id

@@ -112,14 +112,18 @@ fn only_regular_files_are_images() {
 fn only_an_image_that_was_never_written_is_removed_again() {
     let scratch = Scratch::new();
     let (image, _) = scratch.create("a.img", 8 * MIB);
-    assert_eq!(remove_unused(&image, &[]), Ok(true));
-    assert_eq!(remove_unused(&image, &[]), Ok(false));
+    let lease = taken(&image, "vol", "node-1").unwrap().unwrap();
+    assert_eq!(remove_unused(&lease), Ok(true));
+    assert_eq!(remove_unused(&lease), Ok(false));
     // Another file of that name is not the one that was created.
     scratch.create("a.img", 8 * MIB);
-    assert_eq!(remove_unused(&image, &[]), Ok(false));
+    assert_eq!(remove_unused(&lease), Ok(false));
+    give_back(lease).unwrap();
     let (written, _) = scratch.create("b.img", 8 * MIB);
     fs::write(written.path(), "data").unwrap();
-    assert_eq!(remove_unused(&written, &[]), Ok(false));
+    let lease = taken(&written, "vol", "node-1").unwrap().unwrap();
+    assert_eq!(remove_unused(&lease), Ok(false));
+    give_back(lease).unwrap();
     assert_eq!(scratch.names(), ["a.img", "b.img"]);
 }
 
@@ -196,9 +200,8 @@ fn an_image_that_somebody_has_is_not_removed_again() {
     let mine = taken(&image, "vol", "node-1").unwrap().unwrap();
     end(scratch.dir(), "vol", "node-1").unwrap();
     let theirs = taken(&image, "vol", "node-2").unwrap().unwrap();
-    assert_eq!(remove_unused(&image, &[]), Ok(false));
-    assert_eq!(remove_unused(&image, &[mine]), Ok(false));
-    assert_eq!(remove_unused(&image, &[theirs]), Ok(true));
+    assert_eq!(remove_unused(&mine), Ok(false));
+    assert_eq!(remove_unused(&theirs), Ok(true));
     // Nor can one have it that is not there any more.
     end(scratch.dir(), "vol", "node-2").unwrap();
     assert_eq!(reason(take(&image, "vol", "node-3")), "again");
