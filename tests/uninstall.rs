@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,15 +12,22 @@ use wasmount_tests::{Driver, EDITION, Edition, Node, UID, component, options, pr
 
 const CALLERS: usize = 16;
 
-/// kubelet's calls for one volume while the driver is being uninstalled, again and again.
-fn call(driver: &Driver<'_>, volume: &str, done: &AtomicBool) {
+/// After so many refusals half of the callers stop mounting. One goes on to the end: by itself, it
+/// leaves enough moments in which no volume is mounted.
+const CALMS_AFTER: usize = 50;
+
+/// kubelet's calls for one volume while the driver is being uninstalled, again and again. It is
+/// mounted only as long as `mounting` is greater than its number.
+fn call(driver: &Driver<'_>, number: usize, mounting: &AtomicUsize, done: &AtomicBool) {
+    let volume = &format!("pv-{number}");
     let json = options(volume, "rw", &[]);
     let pod_dir = driver.pod_dir(UID, volume);
-    // Mounted for a short time only, so that there are moments when no volume is.
     let asks = ["isattached", &json, "node-1"];
-    let round = [&["mount", &pod_dir, &json][..], &["unmount", &pod_dir]];
+    let mounts = [&["mount", &pod_dir, &json][..], &["unmount", &pod_dir]];
     while !done.load(Ordering::SeqCst) {
-        for args in round.iter().chain(&[&asks[..]; 20]) {
+        let mounts = &mounts[..if number < mounting.load(Ordering::SeqCst) { 2 } else { 0 }];
+        // Mounted for a short time only, so that there are moments when no volume is.
+        for args in mounts.iter().chain(&[&asks[..]; 20]) {
             // As kubelet does: the same again, until it works.
             while !done.load(Ordering::SeqCst) {
                 match driver.exec(args) {
@@ -37,11 +44,11 @@ fn call(driver: &Driver<'_>, volume: &str, done: &AtomicBool) {
 fn calls_that_come_meanwhile_find_all_of_it_or_nothing() {
     let Some(node) = Node::new() else { return };
     let driver = Edition { component: 1, setting: 1 }.installed(&node);
-    let done = AtomicBool::new(false);
+    let (mounting, done) = (AtomicUsize::new(CALLERS), AtomicBool::new(false));
     let refused = thread::scope(|scope| {
         for number in 0..CALLERS {
-            let (driver, done) = (&driver, &done);
-            scope.spawn(move || call(driver, &format!("pv-{number}"), done));
+            let (driver, mounting, done) = (&driver, &mounting, &done);
+            scope.spawn(move || call(driver, number, mounting, done));
         }
         let uninstall = || -> Result<usize, String> {
             for refused in 0..2000 {
@@ -54,6 +61,8 @@ fn calls_that_come_meanwhile_find_all_of_it_or_nothing() {
                 if !in_use || !driver.executable().exists() {
                     return Err(answer.stderr);
                 }
+                let halved = CALLERS >> (refused / CALMS_AFTER).min(CALLERS);
+                mounting.store(halved.max(1), Ordering::SeqCst);
             }
             Err("it is never done".to_owned())
         };

@@ -202,6 +202,16 @@ impl Node {
         found
     }
 
+    /// Those of them that the kernel clears when they are closed: no volume in use has one.
+    pub(crate) fn loops_about_to_go(&self) -> Vec<PathBuf> {
+        let goes = |device: &PathBuf| {
+            let name = device.file_name().expect("a device's name");
+            let sysfs = Path::new("/sys/block").join(name).join("loop/autoclear");
+            fs::read_to_string(sysfs).is_ok_and(|flag| flag.trim() == "1")
+        };
+        self.loops().into_iter().filter(goes).collect()
+    }
+
     /// The mount points on the node, deepest first.
     pub fn mounts(&self) -> Vec<PathBuf> {
         let info = fs::read_to_string("/proc/self/mountinfo").expect("procfs");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::Node;
+use crate::{Node, until};
 
 /// How often it is looked whether a node is as it was.
 const LOOKS: u32 = 300;
@@ -46,6 +46,10 @@ impl State {
         let info = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
         let own =
             |line: &&str| line.split(' ').nth(4).is_some_and(|at| Path::new(at).starts_with(&root));
+        // One that a call has taken down goes once nobody looks at it any more.
+        until("no loop device is about to go", || {
+            node.loops_about_to_go().is_empty().then_some(())
+        });
         let mut loops = node.loops();
         loops.sort();
         let mut state = Self {
