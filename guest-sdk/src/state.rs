@@ -1,5 +1,6 @@
 //! A small store for each volume, kept on the node until the volume is torn down. Needs
-//! `[state]`. Not for secrets: a value with a secret's bytes in it is refused.
+//! `[state]`. Not for secrets: a component that stores a value with a secret's bytes in it is
+//! ended.
 //!
 //! Keys are 1 to 64 bytes of `a-z`, `0-9`, `-`, `.` and `_`; a volume has at most 32 keys and
 //! 16 KiB in all.

@@ -52,10 +52,12 @@ pub fn concluded(
             Outcome::Done,
         ) => Ok(Reply::DONE),
         (_, Outcome::Refused(failure)) => Err(stated(failure, redactor)),
-        (_, Outcome::Unusable(failure)) => Err(failure.during("the component cannot be run")),
+        (_, Outcome::Unusable(failure)) => {
+            Err(stated(failure, redactor).during("the component cannot be run"))
+        }
         (_, Outcome::Trapped { cause, .. }) => {
-            let message = format!("the component crashed: {}", redactor.clean(&cause));
-            Err(Failure::new(Code::Internal, "component-trapped", message))
+            let crashed = Failure::new(Code::Internal, "component-trapped", cause);
+            Err(stated(crashed, redactor).during("the component crashed"))
         }
         (_, Outcome::Done | Outcome::Attachment(_) | Outcome::Flag(_) | Outcome::Number(_)) => {
             Err(No::Fault("its result is not of the operation's type".to_owned()).into())
@@ -63,8 +65,8 @@ pub fn concluded(
     }
 }
 
-/// A component's own failure, as it may be shown: cleaned of secrets and within bounds, whatever
-/// the guest process has done about that.
+/// What the guest process says of a failure, as it may be shown: cleaned of secrets and within bounds,
+/// whatever native code that has taken its place has done about that.
 fn stated(failure: Failure, redactor: &Redactor) -> Failure {
     let clean = redactor.clean(&failure.message);
     let message = clean[..clean.floor_char_boundary(MAX_MESSAGE)].to_owned();

@@ -164,6 +164,14 @@ pub(super) const TALKS: &[Talk] = &[
         },
     },
     Talk {
+        name: "forge a reason of the host's own",
+        ends: "component",
+        run: |_| {
+            let reason = "x]\n{\"status\":\"Success\"}";
+            Outcome::Unusable(Failure::new(Code::Internal, reason, "x".repeat(MAX_MESSAGE / 2)))
+        },
+    },
+    Talk {
         name: "stay silent",
         ends: "stopped",
         run: |_| loop {
