@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Error, Result};
 use wasmount_core::bundle::Receipt;
+use wasmount_core::bundle::receipt::Attaching;
 use wasmount_core::grants::Grants;
 use wasmount_core::journal::record::{DeviceRef, MountRef, VolumeRecord};
 use wasmount_core::kernel::loopdev;
@@ -52,6 +53,9 @@ pub enum Missing {
     /// The loop device of that number, which is mounted nowhere; and the directory that it would
     /// be mounted on.
     Device((u32, u32), PathBuf),
+    /// A pod: all that this node has is for none, where the host attaches volumes itself; and the
+    /// directory that a pod would have it mounted on. Of that kubelet knows nothing at all.
+    AnyPod(PathBuf),
 }
 
 impl Missing {
@@ -64,17 +68,21 @@ impl Missing {
             Self::Device((major, minor), _) => {
                 format!("attached as device {major}:{minor}, which is gone")
             }
+            Self::AnyPod(_) => "set up on this node for a pod, and no pod has it".to_owned(),
         }
     }
 
     /// The driver's operation that takes it off the record, and its directory.
     pub fn settled_by(&self) -> (&'static str, &Path) {
         match self {
-            Self::Pod(path) => ("unmount", path),
+            Self::Pod(path) | Self::AnyPod(path) => ("unmount", path),
             Self::Staged(path) | Self::Device(_, path) => ("unmountdevice", path),
         }
     }
 }
+
+/// In a pod's place, where a call is about no pod: a uid that none has.
+const NO_POD: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Whether what is mounted beneath a directory is here what it is on the node: in the node's own
 /// mount namespace, or where the two tell each other. In another, such as a container's, everything
@@ -128,8 +136,9 @@ impl Leftovers {
             }
         }
         let boot = usage::boot_id()?;
-        // Devices and mounts of an earlier boot are nobody's any more, and the next call knows.
-        records.retain(|record| record.boot_id == boot);
+        for record in &mut records {
+            record.outlive(&boot);
+        }
         records.sort_by(|a, b| a.volume.cmp(&b.volume));
         for record in &records {
             let missing = missing(receipt, record)?;
@@ -137,7 +146,7 @@ impl Leftovers {
                 let mounts = record.published.iter().chain(&record.staged).count();
                 let gone = missing
                     .iter()
-                    .filter(|missing| !matches!(missing, Missing::Device(..)))
+                    .filter(|missing| matches!(missing, Missing::Pod(_) | Missing::Staged(_)))
                     .count();
                 let is_all = gone == mounts && record.attached_node.is_none();
                 let volume = record.volume.clone();
@@ -186,6 +195,14 @@ fn missing(receipt: &Receipt, record: &VolumeRecord) -> Result<Vec<Missing>> {
         }
     }
     let pods = record.published.len() - missing.len();
+    if receipt.attaching() == Attaching::Node {
+        // The unmount that leaves no pod with it takes all of it down, whether a pod had it or not.
+        if record.in_use() && record.published.is_empty() {
+            let directory = pod_mounts(receipt, NO_POD).join(&record.volume);
+            missing.push(Missing::AnyPod(root.join(directory)));
+        }
+        return Ok(missing);
+    }
     if let Some(mount) = &record.staged {
         if !is_there(root, mount)? {
             missing.push(Missing::Staged(root.join(&mount.beneath_root)));
@@ -248,6 +265,11 @@ fn unrecorded_loops(grants: &Grants, records: &[VolumeRecord]) -> Result<Vec<loo
         device.image.parent() == Some(&directory) && !records.iter().any(listed)
     });
     Ok(loops)
+}
+
+/// Where kubelet has a pod's volumes of a driver, beneath its root.
+fn pod_mounts(receipt: &Receipt, uid: &str) -> PathBuf {
+    Path::new("pods").join(uid).join("volumes").join(receipt.driver.tilde())
 }
 
 /// Where kubelet has a driver's device mounts, beneath its root.

@@ -83,16 +83,7 @@ impl Journal {
             };
             Failure::new(code, reason, format!("{}: {mistake}", self.path(key).display()))
         })?;
-        let boot = boot_id()?;
-        if record.boot_id != boot {
-            record.device = None;
-            record.staged = None;
-            record.published.clear();
-            record.boot_id = boot;
-            // What is in use no longer is nobody's claim: while the node was down the volume may
-            // have been given to another, or its image to another volume.
-            record.settle();
-        }
+        record.outlive(&boot_id()?);
         Ok(Some(record))
     }
 

@@ -154,6 +154,20 @@ impl VolumeRecord {
         self.in_use() || !self.mounted.is_empty() || self.formatting.is_some()
     }
 
+    /// Leaves out device and mounts of an earlier boot than this one: they are gone.
+    pub fn outlive(&mut self, boot: &str) {
+        if self.boot_id == boot {
+            return;
+        }
+        self.device = None;
+        self.staged = None;
+        self.published.clear();
+        boot.clone_into(&mut self.boot_id);
+        // What is in use no longer is nobody's claim: while the node was down the volume may have
+        // been given to another, or its image to another volume.
+        self.settle();
+    }
+
     /// Strips what belongs to a volume in use, once it is not.
     pub fn settle(&mut self) {
         if !self.in_use() {
