@@ -303,7 +303,7 @@ fn a_disk_is_not_given_away_while_another_namespace_has_it() {
         for _ in 0..2 {
             volume.stays_mounted();
         }
-        // As a filesystem does by itself when it cannot be written to any more.
+        // As root does, or a filesystem that fails.
         mount_remount(volume.directory(), MountFlags::RDONLY, "").expect("read-only");
         volume.stays_mounted();
         // Whoever has unmounted it knows that it is: it is not mounted for nobody.
@@ -312,6 +312,33 @@ fn a_disk_is_not_given_away_while_another_namespace_has_it() {
         assert!(!is_mount_point(&volume.directory()), "{}", volume.fs_type);
         drop(copied);
         volume.is_given_back();
+    });
+}
+
+/// A filesystem that has failed is no exception: each tells so in another way.
+#[test]
+fn a_disk_that_broke_is_not_given_away_while_another_namespace_has_it() {
+    with_each(|volume| {
+        volume.with_a_file();
+        let directory = volume.directory();
+        let copied = CopiedMounts::take();
+        volume.disk.becomes(&[Part::Broken { at: 0, length: volume.size }]);
+        let other = Path::new(&directory).join("other");
+        let written = File::create(other).and_then(|file| file.sync_all());
+        written.expect_err("nothing can be written");
+        for _ in 0..2 {
+            volume.driver.call(&["unmountdevice", &directory]).fails_with("busy");
+            // It may not answer statx any more.
+            let mounts = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
+            assert!(mounts.contains(&format!(" {directory} ")), "{}", volume.fs_type);
+        }
+        drop(copied);
+        until("the disk is given back", || {
+            let answer = volume.driver.call(&["unmountdevice", &directory]);
+            (answer.exit == Some(0)).then_some(())
+        });
+        volume.disk.becomes(&[]);
+        volume.has_the_file();
     });
 }
 

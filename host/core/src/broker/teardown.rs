@@ -87,8 +87,8 @@ impl Work<'_> {
         };
         let Err(busy) = let_go else { return Ok(()) };
         match self.put_back() {
-            // What has the disk is not what was mounted here.
-            Ok(false) if !is_loop => Ok(()),
+            // Nothing was mounted here, and what has the disk is not the volume's filesystem.
+            Ok(false) if !is_loop && self.effects.attributes.is_none() => Ok(()),
             _ => Err(busy),
         }
     }

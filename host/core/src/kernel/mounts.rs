@@ -310,8 +310,13 @@ impl PendingMount {
     fn new(mount: OwnedFd, access: Access, fs_type: &str) -> Result<Self, Failure> {
         let (mount_id, device, _) = describe(&mount)?;
         let mounted = Mounted { mount_id, device, access, fs_type: fs_type.to_owned() };
-        let attached = Cell::new(false);
-        Ok(Self { mount, mounted, access: Cell::new(access), attached, holds: None })
+        Ok(Self::as_told(mount, mounted))
+    }
+
+    /// A mount of which it is known what it is.
+    fn as_told(mount: OwnedFd, mounted: Mounted) -> Self {
+        let (access, attached) = (Cell::new(mounted.access), Cell::new(false));
+        Self { mount, mounted, access, attached, holds: None }
     }
 
     /// What will be mounted.

@@ -3,9 +3,10 @@
 //!
 //! Nothing is looked at or repaired: the kernel has the filesystem already, and shares it.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags, statvfs, statx};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -15,7 +16,7 @@ use crate::decide::Granted;
 use crate::failure::Failure;
 use crate::kernel::device::{self, Device};
 use crate::kernel::filesystems::Filesystem;
-use crate::kernel::target::{self, Target};
+use crate::kernel::target::{self, Mounted, Target};
 use crate::kernel::unfit;
 use crate::rehearsal;
 
@@ -56,6 +57,12 @@ pub fn attributes(target: &Target) -> Option<MountAttrFlags> {
     Some(attributes)
 }
 
+/// Whether a mount's filesystem has failed so that it tells nothing of itself any more, as xfs does.
+fn is_failed(mount: &OwnedFd) -> bool {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    statx(mount, c"", flags, StatxFlags::MNT_ID).is_err_and(target::is_broken)
+}
+
 /// Mounts it again. None if it is not the filesystem that holds the device: then nothing of it
 /// lives on.
 pub fn again(again: Granted<Again>) -> Result<Option<PendingMount>, Failure> {
@@ -73,13 +80,12 @@ pub fn again(again: Granted<Again>) -> Result<Option<PendingMount>, Failure> {
     }
     let mut context = Context::of_device(&device, filesystem, &settings, &what)?;
     let mut created = context.create(false);
-    if created == Err(Errno::BUSY) {
-        // The kernel shares a filesystem only as it is. This one may have failed and be read-only
-        // since, or somebody has mounted it anew, for writing.
-        match access {
-            Access::ReadWrite => settings.push(read_only),
-            Access::ReadOnly => settings.retain(|setting| *setting != read_only),
-        }
+    // The kernel shares a filesystem as it is, and one that has failed is read-only since: each
+    // refuses in its own way to be made writable. The other way round would not be safe: of a disk
+    // that is only read, what is not alive any more would be written to.
+    let differs = [Errno::BUSY, Errno::INVAL, Errno::ACCESS, Errno::ROFS];
+    if access == Access::ReadWrite && created.is_err_and(|error| differs.contains(&error)) {
+        settings.push(read_only);
         context = Context::of_device(&device, filesystem, &settings, &what)?;
         created = context.create(false);
     }
@@ -87,8 +93,19 @@ pub fn again(again: Granted<Again>) -> Result<Option<PendingMount>, Failure> {
         Err(Errno::BUSY) => return Ok(None),
         created => created.map_err(|error| context.failure(&what, error))?,
     }
-    let pending = context.mount(attributes, access, filesystem.name(), &what)?;
+    let mount = context.detached(attributes, &what)?;
     device::recheck(&device)?;
+    if is_failed(&mount) {
+        let mounted = Mounted {
+            // No mount has that one, and nobody asks for it.
+            mount_id: 0,
+            device: device.number,
+            access,
+            fs_type: filesystem.name().to_owned(),
+        };
+        return Ok(Some(PendingMount::as_told(mount, mounted)));
+    }
+    let pending = PendingMount::new(mount, access, filesystem.name())?;
     match is_of(&pending.mounted, &device, || pending.read())? {
         true => Ok(Some(pending)),
         false => Err(unfit("device-changed", format!("{what}: it is another device by now"))),

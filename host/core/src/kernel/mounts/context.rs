@@ -83,10 +83,18 @@ impl Context {
         fs_type: &str,
         what: impl Display,
     ) -> Result<PendingMount, Failure> {
+        PendingMount::new(self.detached(attributes, what)?, access, fs_type)
+    }
+
+    /// The same, not looked at.
+    pub(super) fn detached(
+        self,
+        attributes: MountAttrFlags,
+        what: impl Display,
+    ) -> Result<OwnedFd, Failure> {
         let attributes = attributes | MountAttrFlags::MOUNT_ATTR_NOSUID;
-        let mount = fsmount(&self.0, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-            .map_err(|error| self.failure(what, error))?;
-        PendingMount::new(mount, access, fs_type)
+        fsmount(&self.0, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+            .map_err(|error| self.failure(what, error))
     }
 
     /// The failure, with what the kernel wrote into the context.
