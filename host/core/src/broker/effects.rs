@@ -83,9 +83,14 @@ impl Work<'_> {
         match outcome.and_then(|reply| self.take_effect().map(|()| reply)) {
             Ok(reply) => Ok(reply),
             Err(failure) => {
-                let undone = self.undo(before);
+                let (undone, is_up) = self.undo(before);
                 self.give_up_device();
-                Err(match undone {
+                // As long as this node has the image, nobody else is to.
+                let given_up = match is_up && self.session.device.is_some() {
+                    true => Ok(()),
+                    false => self.give_up_image(),
+                };
+                Err(match undone.and(given_up) {
                     Ok(()) => failure,
                     Err(left) => failure.leaving(&left),
                 })
@@ -93,9 +98,9 @@ impl Work<'_> {
         }
     }
 
-    /// Takes back what outlives this process: what was committed before the commit failed, a
-    /// lease, an image file.
-    fn undo(&mut self, before: Option<VolumeRecord>) -> Result<(), Failure> {
+    /// Takes back what was committed before the commit failed: the loop device, the record. With true
+    /// if the loop device is still there.
+    fn undo(&mut self, before: Option<VolumeRecord>) -> (Result<(), Failure>, bool) {
         // The mount and the component's handles hold the device.
         self.effects.attach = None;
         self.effects.handles = Handles::default();
@@ -128,15 +133,16 @@ impl Work<'_> {
                 None => ledger.remove(),
             };
         }
-        // As long as this node has the image, nobody else is to.
-        if is_up {
-            return undone;
-        }
+        (undone, is_up)
+    }
+
+    /// Takes back what outlives this process besides: leases, and an image file.
+    fn give_up_image(&mut self) -> Result<(), Failure> {
         // The image first: once its lease is given back, another node may use it.
         let mut leased = std::mem::take(&mut self.effects.leased);
         let created = self.effects.created.take();
         let removed = created.map_or(Ok(()), |image| self.remove(image, &mut leased));
-        let given_back = leased.into_iter().map(images::give_back).fold(undone, Result::and);
+        let given_back = leased.into_iter().map(images::give_back).fold(Ok(()), Result::and);
         given_back.and(removed)
     }
 
