@@ -558,8 +558,8 @@ pub struct Recover {
     pub driver: DriverName,
     /// Only this volume
     pub volume: Option<String>,
-    /// Settle it: have the driver take off its records what is not on the node. What is in use is
-    /// not touched
+    /// Settle it: have the driver take off its records what is not on the node, and take down what
+    /// was set up for a pod and no pod has. What is in use is not touched
     #[arg(long)]
     pub yes: bool,
     /// Where kubelet looks for drivers

@@ -18,7 +18,7 @@ use wasmount_core::journal::record::Mistake;
 use crate::arguments;
 use crate::finding::{Finding, Findings, Severity};
 use crate::layout::PluginDir;
-use crate::leftovers::Leftovers;
+use crate::leftovers::{Leftovers, Missing};
 use crate::output::Output;
 use crate::{installed, usage};
 use standing::Trusted;
@@ -122,7 +122,13 @@ fn examine_leftovers(driver: &DriverName, left: &Leftovers, busy: bool, found: &
             found.warning(
                 "record-stale",
                 format!("volume {name} is on record as {}{running}", missing.describe()),
-                "a call was interrupted; the volume counts as in use until it is settled",
+                match missing {
+                    Missing::AnyPod(_) => {
+                        "the node was booted or a call was interrupted; no other node may have the \
+                         volume until a pod has had it here, or it is settled"
+                    }
+                    _ => "a call was interrupted; the volume counts as in use until it is settled",
+                },
                 format!(
                     "kubelet's next call for it settles it; if none will come: \
                      `wasmount recover {driver} {name} --yes`"
