@@ -4,8 +4,9 @@
 //! It shows by itself; with `--yes` it calls the installed driver, as kubelet would, for what is on
 //! record and not on the node. So the volume's turn, the component's say and the host's last word
 //! are those of any other call, and nothing here mounts or unmounts. What is on record and there
-//! is in use, and is never touched, unless it is for pods only, and no pod has it: from the first look to the last call, kubelet cannot call the
-//! driver, or it might mount what was just found not to be.
+//! is in use, and is never touched, unless it was set up for a pod and no pod has it. From the
+//! first look to the last call, kubelet cannot call the driver, or it might mount what was just
+//! found not to be.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
