@@ -370,7 +370,7 @@ fn a_value_is_in_its_file_and_nowhere_else() {
         secrets.iter().for_each(|secret| secret.is_not_shown(process));
     }
     drop(turn);
-    let answer = call.answer_at_last();
+    let answer = call.answer();
     answer.success();
     said(&answer);
     assert_eq!(fs::read(Path::new(&dir).join("token")).expect("a file"), values[1]);

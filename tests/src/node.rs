@@ -242,15 +242,24 @@ impl Node {
     /// after its reply.
     pub fn is_busy(&self) -> bool {
         let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        processes.any(|entry| match fs::read_link(entry.path().join("exe")) {
-            Ok(program) => program.starts_with(self.dir.path()),
-            Err(_) => self.is_ending(&entry.path()),
+        self.runs_a_call() || processes.any(|entry| self.is_ending(&entry.path()))
+    }
+
+    /// Whether a process runs the program of a driver of this node, and of no other.
+    pub fn runs_a_call(&self) -> bool {
+        let mut processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        processes.any(|entry| {
+            let program = fs::read_link(entry.path().join("exe"));
+            program.is_ok_and(|program| program.starts_with(self.dir.path()))
         })
     }
 
     /// Whether a process that runs no program any more may be one of a driver's that still has files
     /// open: it is not all gone, and goes by a driver's name.
     fn is_ending(&self, process: &Path) -> bool {
+        if fs::read_link(process.join("exe")).is_ok() {
+            return false;
+        }
         let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
         let Some((name, state)) = stat.rsplit_once(") ") else { return false };
         let name = name.split_once('(').map_or("", |(_, name)| name);

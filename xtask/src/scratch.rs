@@ -77,7 +77,14 @@ impl Scratch {
 
     /// What of ours is alive on the node, as lines to print. Empty is clean.
     pub(crate) fn leftovers(&self) -> anyhow::Result<Vec<String>> {
-        settled(&self.path)
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let found = leftovers(&self.path)?;
+            if found.is_empty() || Instant::now() > deadline {
+                return Ok(found);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sweeps and says if anything could not be swept.
@@ -169,18 +176,6 @@ fn sweep_once(directory: &Path) -> anyhow::Result<()> {
     // Removing files reaches through mounts: not one may be left.
     ensure!(mounts(directory)?.is_empty(), "mounts are left in {}", directory.display());
     fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))
-}
-
-/// What does not go by itself.
-fn settled(directory: &Path) -> anyhow::Result<Vec<String>> {
-    let deadline = Instant::now() + SETTLING;
-    loop {
-        let found = leftovers(directory)?;
-        if found.is_empty() || Instant::now() > deadline {
-            return Ok(found);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn leftovers(directory: &Path) -> anyhow::Result<Vec<String>> {
@@ -282,7 +277,7 @@ mod tests {
         assert!(found.contains("a mount\n") && found.ends_with("an image)"), "{found}");
 
         sweep(&directory).expect("swept");
-        assert_eq!(settled(&directory).expect("readable"), [""; 0]);
+        assert_eq!(leftovers(&directory).expect("readable"), [""; 0]);
         assert!(!directory.exists());
     }
 

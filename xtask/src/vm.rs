@@ -86,7 +86,7 @@ impl Bench {
         let disk = self.disk("scratch")?;
         let command = format!("/t/tests/{name} --test-threads=1 {filter}");
         let mut machine = self.boot(command.trim(), &disk)?;
-        let ended = machine.wait(Duration::from_secs(1800))?;
+        let ended = machine.wait(Duration::from_secs(600))?;
         print!("{}", machine.console()?);
         ensure!(ended == Ended::Exit(0), "{name} in the virtual machine: {ended}");
         Ok(())

@@ -159,19 +159,12 @@ mod tests {
             }
             [thing as u8; 4]
         };
+        let began = Instant::now();
+        let answers = ask(8, question, |one, other| one % 4 == other % 4).expect("processes");
         let expected: Vec<_> =
             (0..8).map(|thing| (thing % 4 != 1).then_some([thing as u8; 4])).collect();
-        // On a busy machine one that would answer may be too late.
-        let answered = (0..10).any(|_| {
-            let began = Instant::now();
-            let answers = ask(8, question, |one, other| one % 4 == other % 4).expect("processes");
-            assert!(began.elapsed() >= PATIENCE, "it was waited for a moment");
-            for (answer, expected) in answers.iter().zip(&expected) {
-                assert!(answer.is_none() || answer == expected, "{answers:?}");
-            }
-            answers == expected
-        });
-        assert!(answered);
+        assert_eq!(answers, expected);
+        assert!(began.elapsed() >= PATIENCE, "it was waited for a moment");
         assert_eq!(ask(0, question, |_, _| false), Ok(vec![]));
     }
 }
